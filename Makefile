@@ -1,0 +1,54 @@
+# Each target sets up what it needs, once: the virtual environment in .venv, and what is installed in it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= original
+MODEL ?= resnet18
+
+.DEFAULT_GOAL := help
+.PHONY: help report lab test train lint notebooks clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  options: make report RETRAIN=1 trains every network again; make train MODEL=alexnet RECIPE=original"
+
+report: $(VENV)/.lab ## run all notebooks on the real data, write build/report.html and report.md
+	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
+
+lab: $(VENV)/.lab ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+train: $(VENV)/.lab ## train a network, or go on with its training: MODEL=resnet18 RECIPE=original
+	$(BIN)/python -m fmnist_lib train $(MODEL) --recipe $(RECIPE)
+
+test: $(VENV)/.dev ## check style and types, run all tests and every notebook
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(VENV)/.lab ## run the notebooks anew in place, as they are committed
+	$(BIN)/python -m fmnist_lib report --in-place
+
+clean: ## remove what was built, but no run and no environment
+	rm -rf build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "error: Python 3.10 or newer is needed as '$(PYTHON)'. Install it, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# The stamps are written last, so that an installation that was interrupted is taken up again.
+$(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.lab
