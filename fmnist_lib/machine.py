@@ -1,0 +1,63 @@
+"""The machine and the versions that a number was measured with."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from fmnist_lib import __version__
+
+
+def describe(device: str) -> dict[str, Any]:
+    """System, processor, memory, device, threads and versions, as a run records them; no user or host name."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": memory_gib(),
+        "device": device if device != "cuda" else torch.cuda.get_device_name(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "fmnist_lib": __version__,
+        "git_commit": git_commit(),
+    }
+
+
+def processor_name() -> str:
+    """The processor's name as its maker gives it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    """Installed memory in GiB, where the system tells."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the code that is running, where it runs from a git checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,210 @@
+"""Light CNNs for one 28x28 channel, and what can be looked at inside them.
+
+Letters: N images, C channels, H height, W width. Every model takes float tensors (N, 1, 28, 28), normalised,
+and returns logits (N, 10).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+NUM_CLASSES = 10
+
+
+class UnknownModel(ValueError):
+    """A model name that is not in the registry; the message lists the valid ones."""
+
+
+class Viewable(NamedTuple):
+    """A place worth looking at: the module's name, its kind, its channels, its stride against the input.
+
+    `kind` is "conv" (has kernels and weight gradients, and maps before the non-linearity) or "activation"
+    (feature maps after it).
+    """
+
+    layer: str
+    kind: str
+    channels: int
+    stride: int
+
+
+class ViewableModel(nn.Module):
+    """A model that says where it is worth looking at, in the order in which data passes the places."""
+
+    viewable: list[Viewable]
+
+
+class PlainBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and ReLU, (N, C, H, W) -> (N, channels, H/stride, W/stride)."""
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.act1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.act2 = nn.ReLU()
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What the block adds to its input, before the last activation."""
+        x = self.act1(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act2(self.residual(x))
+
+
+class ResidualBlock(PlainBlock):
+    """A plain block with a shortcut around it (He et al. 2015, arXiv:1512.03385, figure 2)."""
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1) -> None:
+        super().__init__(in_channels, channels, stride=stride)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                OrderedDict(
+                    conv=nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
+                    norm=nn.BatchNorm2d(channels),
+                )
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act2(self.residual(x) + self.shortcut(x))
+
+
+class ResNet(ViewableModel):
+    """Four stages of blocks after a stride-1 stem, so that 28x28 images keep their resolution at first.
+
+    `depths` and `widths` give the blocks and the channels of each stage; `block` is ResidualBlock or PlainBlock.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        *,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        block: type[PlainBlock] = ResidualBlock,
+        kernel_size: int = 7,
+        num_classes: int = NUM_CLASSES,
+    ) -> None:
+        super().__init__()
+        if len(depths) != len(widths):
+            raise ValueError(f"depths {tuple(depths)} and widths {tuple(widths)} must be of one length")
+        stem = nn.Conv2d(1, widths[0], kernel_size, padding=kernel_size // 2, bias=False)
+        self.stem = nn.Sequential(OrderedDict(conv=stem, norm=nn.BatchNorm2d(widths[0]), act=nn.ReLU()))
+        self.viewable = [Viewable("stem.conv", "conv", widths[0], 1), Viewable("stem.act", "activation", widths[0], 1)]
+        stages: list[nn.Module] = []
+        in_channels = widths[0]
+        for number, (depth, channels) in enumerate(zip(depths, widths, strict=True), start=1):
+            stages.append(make_stage(block, in_channels, channels, depth=depth, stride=1 if number == 1 else 2))
+            self.viewable += view_stage(f"stage{number}", channels, depth=depth, stride=2 ** (number - 1))
+            in_channels = channels
+        self.stage_names = [f"stage{number}" for number in range(1, len(stages) + 1)]
+        for name, stage in zip(self.stage_names, stages, strict=True):
+            self.add_module(name, stage)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
+        return self.head(self.flatten(self.pool(x)))
+
+
+def make_stage(block: type[PlainBlock], in_channels: int, channels: int, *, depth: int, stride: int) -> nn.Sequential:
+    """`depth` blocks, the first of which changes resolution and channels."""
+    first = block(in_channels, channels, stride=stride)
+    return nn.Sequential(first, *(block(channels, channels) for _ in range(depth - 1)))
+
+
+def view_stage(stage: str, channels: int, *, depth: int, stride: int) -> list[Viewable]:
+    """The viewable places of one stage, in the order in which data passes them."""
+    steps = (("conv1", "conv"), ("act1", "activation"), ("conv2", "conv"), ("act2", "activation"))
+    return [Viewable(f"{stage}.{i}.{step}", kind, channels, stride) for i in range(depth) for step, kind in steps]
+
+
+class AlexNet(ViewableModel):
+    """Five convolutions, overlapping pooling, three fully connected layers with dropout.
+
+    Source: Krizhevsky et al. 2012, scaled to 28x28: stride 1 and a 7x7 kernel in place of stride 4 and 11x11.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (32, 64, 128, 128, 128),
+        hidden: int = 512,
+        kernel_size: int = 7,
+        dropout: float = 0.5,
+        num_classes: int = NUM_CLASSES,
+    ) -> None:
+        super().__init__()
+        sizes = (kernel_size, 5, 3, 3, 3)
+        pooled, strides = (True, True, False, False, True), (1, 2, 4, 4, 4)
+        steps: OrderedDict[str, nn.Module] = OrderedDict()
+        self.viewable = []
+        in_channels = 1
+        for number, (channels, size) in enumerate(zip(widths, sizes, strict=True), start=1):
+            steps[f"conv{number}"] = nn.Conv2d(in_channels, channels, size, padding=size // 2)
+            steps[f"act{number}"] = nn.ReLU()
+            if pooled[number - 1]:
+                steps[f"pool{number}"] = nn.MaxPool2d(3, stride=2)
+            self.viewable.append(Viewable(f"features.conv{number}", "conv", channels, strides[number - 1]))
+            self.viewable.append(Viewable(f"features.act{number}", "activation", channels, strides[number - 1]))
+            in_channels = channels
+        self.features = nn.Sequential(steps)
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Sequential(
+            OrderedDict(
+                drop1=nn.Dropout(dropout),
+                linear1=nn.Linear(in_channels * 2 * 2, hidden),  # 28 -> 13 -> 6 -> 2 by three poolings 3/2
+                act1=nn.ReLU(),
+                drop2=nn.Dropout(dropout),
+                linear2=nn.Linear(hidden, hidden),
+                act2=nn.ReLU(),
+                head=nn.Linear(hidden, num_classes),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.flatten(self.features(x)))
+
+
+DEPTHS_18 = (2, 2, 2, 2)
+DEPTHS_34 = (3, 4, 6, 3)
+REGISTRY: dict[str, Callable[..., ViewableModel]] = {
+    "resnet18": lambda **overrides: ResNet(DEPTHS_18, **overrides),
+    "resnet34": lambda **overrides: ResNet(DEPTHS_34, **overrides),
+    "alexnet": AlexNet,
+    "plain18": lambda **overrides: ResNet(DEPTHS_18, block=PlainBlock, **overrides),
+    "plain34": lambda **overrides: ResNet(DEPTHS_34, block=PlainBlock, **overrides),
+}
+
+
+def build(name: str, **overrides: Any) -> ViewableModel:
+    """A fresh model by its name in `REGISTRY`; `overrides` are its constructor's arguments, such as `widths`.
+
+    The weights come from torch's global random state: seed it first, or call `build_seeded`.
+    Raises UnknownModel.
+    """
+    if name not in REGISTRY:
+        raise UnknownModel(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
+    return REGISTRY[name](**overrides)
+
+
+def build_seeded(name: str, seed: int, **overrides: Any) -> ViewableModel:
+    """The same as `build`, with weights that depend on `seed` alone; the global random state is left as found."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(name, **overrides)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the optimiser learns."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

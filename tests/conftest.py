@@ -1,0 +1,20 @@
+"""What several tests share: a finished run of the smoke recipe, and a place of one's own for runs."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy machine must not make the tests crawl
+
+import pytest
+
+from fmnist_lib import lab, recipes
+from fmnist_lib.checkpoint import Run
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """AlexNet (the quickest network) trained by the smoke recipe; read it, do not change it."""
+    out = tmp_path_factory.mktemp("lab") / "checkpoints" / "alexnet-smoke"
+    return lab.train_run("alexnet", recipes.find_recipe("smoke"), out=out, device="cpu")
