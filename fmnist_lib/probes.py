@@ -1,0 +1,124 @@
+"""What a layer holds and gives out: which of it is a picture, and its measures as rows of plain numbers.
+
+Letters: N images, C channels, H height, W width, L length of a signal, K classes. In a row, a number that
+does not exist (the mean of nothing, a norm that overflowed) is None.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+BINS = 40  # of an activation histogram
+
+Row = dict[str, Any]
+
+
+def no_pictures(outputs: Mapping[str, Tensor], images: Tensor, *, signals: bool) -> dict[str, str]:
+    """The outputs that are neither (N, C, H, W) nor, among signals, (N, C, L), each with the reason."""
+    axes = (3, 4) if signals else (4,)
+    return {
+        layer: f"its output {tuple(output.shape)}, {output.dtype}, is no picture per image"
+        for layer, output in outputs.items()
+        if output.ndim not in axes or len(output) != len(images) or not output.numel() or not output.is_floating_point()
+    }
+
+
+def channels_first(values: Tensor, images: Tensor) -> Tensor:
+    """Maps as (N, C, H, W), also those of networks (ConvNeXt, Swin) that have (N, H, W, C) inside.
+
+    The latter are told by square images, whose maps are square.
+    """
+    is_square = images.ndim == 4 and images.shape[2] == images.shape[3]
+    has_channels_last = values.ndim == 4 and values.shape[1] == values.shape[2] != values.shape[3]
+    return values.movedim(3, 1) if is_square and has_channels_last else values
+
+
+def are_class_scores(scores: Tensor, labels: Tensor) -> bool:
+    """Whether the scores are (N, K) and the labels N of their K classes."""
+    is_shaped = scores.ndim == 2 and labels.shape == scores.shape[:1] and labels.dtype == torch.int64
+    return is_shaped and int(labels.min()) >= 0 and int(labels.max()) < scores.shape[1]
+
+
+def first_tensor(output: Any) -> Tensor:
+    """A model's output, or the first tensor in it. Raises TypeError if there is none."""
+    values = list(output.values()) if isinstance(output, Mapping) else output
+    for value in values if isinstance(values, (tuple, list)) else [values]:
+        if isinstance(value, Tensor):
+            return value
+    raise TypeError(f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores")
+
+
+def differentiate(
+    value: Tensor, inputs: Mapping[str, Tensor | GradientEdge], *, of: str, by: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The gradient of a scalar by the tensor of each layer, and for each layer without one the reason.
+
+    A tensor may be given by its place in the autograd graph. `of` and `by` are what the reason calls the scalar and
+    the tensors. No `.grad` is touched.
+    """
+    edges = {layer: x for layer, x in inputs.items() if isinstance(x, GradientEdge)}
+    tensors = {layer: x for layer, x in inputs.items() if isinstance(x, Tensor) and x.requires_grad}
+    asked = edges | {layer: get_gradient_edge(tensor) for layer, tensor in tensors.items()}
+    reason = f"{of} does not depend on {by}, as autograd sees it"
+    found: tuple[Tensor | None, ...] = (None,) * len(asked)
+    if asked and value.requires_grad:
+        try:
+            found = torch.autograd.grad(value, list(asked.values()), allow_unused=True)
+        except RuntimeError as error:  # such as checkpointing with use_reentrant=True
+            reason = f"no gradient of {of} by {by}: {str(error).splitlines()[0]}"
+    gradients = {layer: gradient for layer, gradient in zip(asked, found, strict=True) if gradient is not None}
+    return gradients, {layer: reason for layer in inputs if layer not in gradients}
+
+
+def grad_cam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """Selvaraju et al. 2016 (arXiv:1610.02391), equations 1 and 2: (N, C, H, W) twice -> (N, 1, H, W), >= 0."""
+    maps, gradients = maps.float(), gradients.float()
+    axes = tuple(range(2, maps.ndim))
+    return (maps * gradients.mean(axes, keepdim=True)).sum(1, keepdim=True).relu()
+
+
+def weight_row(layer: str, epoch: int, weight: Tensor, *, gradient: Tensor, start: Tensor) -> Row:
+    """Norms of a layer's weights and gradient, and how far it moved from `start`, relative to that one's norm."""
+    weight, gradient = weight.detach().float(), gradient.float()
+    start = start.to(weight)
+    return {
+        "layer": layer,
+        "epoch": epoch,
+        "weight_norm": number(weight.norm()),
+        "gradient_norm": number(gradient.norm()),
+        "movement": number((weight - start).norm() / start.norm().clamp(min=1e-12)),
+    }
+
+
+def map_row(layer: str, epoch: int, output: Tensor) -> Row:
+    """Mean, deviation, share of zeros, dead channels and a histogram of a layer's output (N, C, ...).
+
+    A channel is dead when it is zero for every image. Mean, deviation and the histogram, `BINS` counts between
+    `low` and `high`, are over the finite values.
+    """
+    output = output.detach().float()
+    is_finite = output.isfinite()
+    finite = output if is_finite.all() else output[is_finite]
+    is_zero = output == 0
+    low, high = (finite.min().item(), finite.max().item()) if finite.numel() else (0.0, 0.0)
+    return {
+        "layer": layer,
+        "epoch": epoch,
+        "mean": number(finite.mean()),
+        "std": number(finite.std()) if finite.numel() > 1 else None,
+        "zeros": is_zero.sum().item() / is_zero.numel(),
+        "dead": is_zero.transpose(0, 1).flatten(1).all(1).nonzero().flatten().tolist(),
+        "low": low,
+        "high": high,
+        "histogram": torch.histc(finite.cpu(), BINS, low, high if high > low else low + 1).int().tolist(),
+    }
+
+
+def number(value: Tensor) -> float | None:
+    """A tensor's one value, None unless it is finite."""
+    plain = float(value)
+    return plain if math.isfinite(plain) else None
