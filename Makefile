@@ -23,6 +23,7 @@ train: $(VENV)/.lab ## train a network, or go on with its training: MODEL=resnet
 	$(BIN)/python -m fmnist_lib train $(MODEL) --recipe $(RECIPE)
 
 test: $(VENV)/.dev ## check style and types, run all tests and every notebook
+	@scripts/install_browser.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,0 +1,227 @@
+"""The command line: python -m fmnist_lib COMMAND. Every command has --help and --json.
+
+Exit 0 done; 1 a failure the user can act on, told in one message; 2 wrong usage; 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fmnist_lib import data, hooks, lab, models, pictures, recipes, recording, storage, train
+from fmnist_lib.checkpoint import Run
+from fmnist_lib.progress import TerminalBar
+
+EXPECTED = (
+    data.DataError,
+    hooks.UnknownLayer,
+    models.UnknownModel,
+    pictures.PictureError,
+    recipes.BadRecipe,
+    recording.RecordingError,
+    storage.RunError,
+    train.TrainingError,
+    OSError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = make_parser().parse_args(arguments)
+    try:
+        result = options.run(options)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {options.after_interrupt(options)}", file=sys.stderr)
+        return 130
+    except EXPECTED as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result) if options.json else options.describe(result))
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(prog="python -m fmnist_lib", description="A lab on looking inside CNNs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    add(commands, "data", run_data, describe_data, "make the data set available, and say where it is")
+
+    command = add(commands, "train", run_train, describe_train, "train a model, or resume its training")
+    command.set_defaults(after_interrupt=after_interrupted_training)
+    command.add_argument("model", metavar="MODEL", choices=list(models.REGISTRY), help=", ".join(models.REGISTRY))
+    command.add_argument("--recipe", choices=list(recipes.RECIPES), default="original", help="default: %(default)s")
+    command.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's number")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    command.add_argument("--out", type=Path, metavar="DIR", help="the run's folder; default: checkpoints/MODEL-RECIPE")
+    command.add_argument("--fresh", action="store_true", help="delete the run that is there and start again")
+
+    command = add(commands, "evaluate", run_evaluate, describe_evaluate, "accuracy and loss of a run's weights")
+    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+    command.add_argument("--split", choices=("val", "test"), default="test", help="default: %(default)s")
+
+    command = add(commands, "predict", run_predict, describe_predict, "class probabilities for picture files")
+    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any picture file")
+
+    command = add(commands, "record", run_record, describe_record, "remake recording and figures from stored epochs")
+    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+
+    command = add(commands, "report", run_report, describe_report, "run the notebooks and write the report")
+    command.add_argument("--retrain", action="store_true", help="train every run again, under build/retrained/")
+    command.add_argument("--in-place", action="store_true", help="store the notebooks as they were run")
+    command.add_argument("--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
+    return parser
+
+
+def add(commands: Any, name: str, run: Any, describe: Any, text: str) -> argparse.ArgumentParser:
+    """A command with the options that all have."""
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run, describe=describe, after_interrupt=lambda _: "Nothing was changed.")
+    command.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
+    command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    command.add_argument("--data", type=Path, metavar="DIR", help="the folder with the data set's four files")
+    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps; default: auto")
+    return command
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def run_data(options: argparse.Namespace) -> dict[str, Any]:
+    """Find or fetch the set."""
+    source = data.find(options.data)
+    return {"source": source.name, "folder": str(source.folder), "verified": True}
+
+
+def describe_data(result: dict[str, Any]) -> str:
+    """For people."""
+    return f"Fashion-MNIST from {result['source']}: {result['folder']}\nAll four files verified by SHA-256."
+
+
+def run_train(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, resume or load."""
+    recipe = recipes.find_recipe(options.recipe)
+    if options.epochs:
+        recipe = replace(recipe, epochs=options.epochs)
+    bar = TerminalBar(options.model)
+    run = lab.train_run(
+        options.model,
+        recipe,
+        seed=options.seed,
+        out=options.out,
+        device=options.device,
+        fresh=options.fresh,
+        data_folder=options.data,
+        observers=[bar.step],
+        on_epoch=[bar.epoch],
+    )
+    return summary(run) | {"figures": str(lab.figures_folder(run.path))}
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """A run in a few numbers."""
+    return {
+        "run": str(run.path),
+        "model": run.model_name,
+        "recipe": run.recipe.name,
+        "seed": run.seed,
+        "epochs": run.epochs_done,
+        "seconds": run.seconds,
+        **{f"{split}_accuracy": figures["accuracy"] for split, figures in run.evaluation.items()},
+    }
+
+
+def describe_train(result: dict[str, Any]) -> str:
+    """For people."""
+    return (
+        f"{result['model']}, recipe {result['recipe']}: {result['epochs']} epochs in {result['seconds']:.0f} s of "
+        f"training; validation {result['val_accuracy']:.2%}, test {result['test_accuracy']:.2%}\n"
+        f"run: {result['run']}\nfigures: {result['figures']}"
+    )
+
+
+def after_interrupted_training(options: argparse.Namespace) -> str:
+    """What is kept after Ctrl-C, and how to go on."""
+    path = options.out or lab.run_folder(options.model, options.recipe, seed=options.seed)
+    done = max(lab.checkpoint.stored_epochs(path), default=0)
+    again = f"Run the same command {'without --fresh ' if options.fresh else ''}to go on from there."
+    return f"{done} finished epochs are kept in {path}. {again}"
+
+
+def run_evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure the stored weights anew."""
+    run = Run.load(options.path)
+    figures = lab.evaluate_run(run, options.split, device=options.device, folder=options.data)
+    return {"run": str(options.path), "model": run.model_name, "split": options.split, **figures}
+
+
+def describe_evaluate(result: dict[str, Any]) -> str:
+    """For people."""
+    head = f"{result['model']} on {result['images']} {result['split']} images: "
+    lines = [f"{head}accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}"]
+    lines += [f"  {name:12} {share:7.2%}" for name, share in result["per_class"].items()]
+    return "\n".join(lines)
+
+
+def run_predict(options: argparse.Namespace) -> dict[str, Any]:
+    """Class probabilities for each picture; a file that is no picture ends the command."""
+    answers = lab.predict_pictures(Run.load(options.path), options.images, device=options.device)
+    return {"run": str(options.path), "predictions": answers}
+
+
+def describe_predict(result: dict[str, Any]) -> str:
+    """For people: the three likeliest classes of each picture."""
+    lines = []
+    for answer in result["predictions"]:
+        ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+        lines.append(f"{answer['image']}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    return "\n".join(lines)
+
+
+def run_record(options: argparse.Namespace) -> dict[str, Any]:
+    """Remake recording and figures; without stored epochs only the figures, from the recording that is there."""
+    run = Run.load(options.path)
+    if has_epochs := bool(run.stored_epochs()):
+        made = lab.record_run(run, device=options.device, data_folder=options.data)
+    else:
+        made = recording.Recording.load(run.path / "recording.npz")
+        lab.draw_run(run, made)
+    folder = lab.figures_folder(run.path)
+    return {"run": str(run.path), "epochs": made.epochs, "recorded": has_epochs, "figures": str(folder)}
+
+
+def describe_record(result: dict[str, Any]) -> str:
+    """For people."""
+    kept = "" if result["recorded"] else " (no stored epochs: the recording was kept, the figures drawn anew from it)"
+    return f"epochs {', '.join(map(str, result['epochs']))}{kept}\nfigures: {result['figures']}"
+
+
+def run_report(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the notebooks and write page and report."""
+    try:
+        from fmnist_lib import report  # it needs the lab extra, which no other command does
+    except ModuleNotFoundError as error:
+        raise train.TrainingError(
+            f"{error.name} is not installed: pip install -e '.[lab]', or use make report"
+        ) from error
+    return report.make_report(options.out, retrain=options.retrain, in_place=options.in_place)
+
+
+def describe_report(result: dict[str, Any]) -> str:
+    """For people."""
+    return "\n".join(f"{what}: {path}" for what, path in result.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The command line in fresh processes: what it prints, what it returns, and every way to use it wrongly."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fmnist_lib import __main__ as command_line
+from fmnist_lib import checkpoint, data, models, storage, train
+from fmnist_lib.checkpoint import Run
+
+
+def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fmnist_lib", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=300,
+        check=False,
+    )
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 1) -> str:
+    """Run a command that must fail, in this process; returns its one message."""
+    if code == 2:
+        with pytest.raises(SystemExit) as stopped:
+            command_line.main([str(argument) for argument in arguments])
+        assert stopped.value.code == 2
+    else:
+        assert command_line.main([str(argument) for argument in arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    """The JSON object that a command prints."""
+    assert command_line.main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["data", "train", "evaluate", "predict", "record", "report"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_train_prints_one_json_object_and_nothing_else_on_stdout(tmp_path: Path) -> None:
+    done = call("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--out", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["epochs"] == 1
+    assert result["test_accuracy"] == Run.load(tmp_path / "run").evaluation["test"]["accuracy"]
+    assert (Path(result["figures"]) / "curves.png").exists()
+    again = call("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--out", tmp_path / "run", "--json")
+    assert json.loads(again.stdout) == result
+
+
+def test_the_default_folder_is_model_and_recipe_and_other_seeds_have_their_own(tmp_path: Path) -> None:
+    for arguments, name in (((), "alexnet-smoke"), (("--seed", 7), "alexnet-smoke-seed7")):
+        done = call("train", "alexnet", "--recipe", "smoke", *arguments, FMNIST_HOME=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "checkpoints" / name / "run.json").exists()
+        for epoch in range(4):
+            for what in ("kernels", "gradients", "feature_maps"):
+                assert (tmp_path / "figures" / name / f"{what}_epoch_{epoch}.png").exists()
+
+
+def test_evaluate_reproduces_what_the_run_says(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("val", "test"):
+        result = answer(capsys, "evaluate", smoke_run.path, "--split", split, "--device", "cpu")
+        assert result["split"] == split
+        for key, value in smoke_run.evaluation[split].items():
+            assert result[key] == value, key
+
+
+def test_predict_gives_probabilities(smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, _ = data.load("test", dataset="tiny")
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file, image in zip(files, images, strict=False):
+        Image.fromarray(image[0].numpy()).save(file)
+    result = answer(capsys, "predict", smoke_run.path, *files, "--device", "cpu")
+    assert [row["image"] for row in result["predictions"]] == [str(file) for file in files]
+    for row in result["predictions"]:
+        assert list(row["probabilities"]) == list(data.CLASSES)
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_record_remakes_the_recording_from_the_stored_epochs(
+    smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(smoke_run.path, tmp_path / "run")
+    before = (copy / "recording.npz").read_bytes()
+    (copy / "recording.npz").unlink()
+    result = answer(capsys, "record", copy, "--device", "cpu")
+    assert result["recorded"]
+    assert result["epochs"] == [0, 1, 2, 3]
+    assert (copy / "recording.npz").read_bytes() == before
+
+    shutil.rmtree(copy / "epochs")  # as a run is handed on
+    result = answer(capsys, "record", copy, "--device", "cpu")
+    assert not result["recorded"]
+    assert (copy / "recording.npz").read_bytes() == before
+
+
+def test_data_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = answer(capsys, "data")
+    assert result["verified"]
+    assert Path(result["folder"]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "COMMAND"),
+        (("fly",), "invalid choice"),
+        (("train",), "MODEL"),
+        (("train", "resnet99"), "resnet18"),
+        (("train", "resnet18", "--recipe", "fastest"), "original"),
+        (("train", "resnet18", "--epochs", "0"), "not a whole number from 1"),
+        (("train", "resnet18", "--epochs", "-1"), "--epochs"),
+        (("train", "resnet18", "--epochs", "2.5"), "not a whole number from 1"),
+        (("evaluate", "run", "--split", "train"), "'val', 'test'"),
+        (("predict", "run"), "IMAGE"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: tuple, said: str) -> None:
+    assert said.replace("'", "") in refused(capsys, *arguments, code=2).replace("'", "")
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("record",), ("predict",)])
+def test_a_run_that_is_missing_empty_or_damaged(
+    tmp_path: Path, smoke_run: Run, capsys: pytest.CaptureFixture[str], command: tuple
+) -> None:
+    picture = ["a.png"] if command == ("predict",) else []
+    assert "does not exist" in refused(capsys, *command, tmp_path / "nowhere", *picture)
+    assert "empty of runs" in refused(capsys, *command, tmp_path, *picture)
+    (tmp_path / "run.json").write_text("{ not json")
+    assert "damaged" in refused(capsys, *command, tmp_path, *picture)
+
+
+def test_damaged_weights(tmp_path: Path, smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(smoke_run.path, tmp_path / "run")
+    content = bytearray((copy / "weights.safetensors").read_bytes())
+    content[-100] ^= 1
+    (copy / "weights.safetensors").write_bytes(content)
+    assert "checksum" in refused(capsys, "evaluate", copy)
+
+
+def test_a_damaged_recording(tmp_path: Path, smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(smoke_run.path, tmp_path / "run")
+    shutil.rmtree(copy / "epochs")
+    (copy / "recording.npz").write_bytes(b"no zip at all")
+    assert "damaged" in refused(capsys, "record", copy)
+
+
+def test_a_run_of_another_recipe_is_refused(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--epochs", 9, "--out", smoke_run.path)
+    assert "epochs: 3 here, 9 there" in message
+
+
+def test_a_device_that_is_not_there(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "choose auto or one of" in refused(capsys, "evaluate", smoke_run.path, "--device", "tpu")
+
+
+def test_a_data_folder_that_holds_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "data", "--data", tmp_path)
+    assert str(tmp_path) in message
+    assert "train-images-idx3-ubyte" in message
+
+
+@pytest.mark.parametrize("name", ["missing.png", "text.png", "one.png"])
+def test_pictures_that_are_none(smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("L", (1, 1)).save(tmp_path / "one.png")
+    assert name in refused(capsys, "predict", smoke_run.path, tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "file" / "run")
+    assert "could not write" in message
+    assert "--out" in message
+
+
+def test_a_disk_that_fills_up_in_the_third_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk cannot be had without root, so the file's own flush reports one."""
+    real = storage.write_atomically
+
+    def full(path: Path, fill) -> None:
+        if path.name == "epoch_003.state":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, fill)
+
+    monkeypatch.setattr(storage, "write_atomically", full)
+    arguments = ("train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run")
+    message = refused(capsys, *arguments)
+    assert "No space left on device" in message
+    assert "goes on from the last stored epoch" in message
+    assert Run.load(tmp_path / "run").epochs_done == 2
+    monkeypatch.undo()
+    assert answer(capsys, *arguments)["epochs"] == 3
+
+
+def test_a_loss_that_turns_nan_keeps_the_last_good_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = train.functional.cross_entropy
+
+    def spoil(progress: train.Progress) -> None:
+        if progress.epoch == 2 and progress.step == 4:
+            next(progress.model.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(command_line.TerminalBar, "step", lambda _, progress: spoil(progress))
+    message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run", "--device", "cpu")
+    assert "nan at step 5 of epoch 3" in message
+    assert real is train.functional.cross_entropy
+    run = Run.load(tmp_path / "run")
+    assert run.epochs_done == 2
+    assert all(p.isfinite().all() for p in run.model().parameters())
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["evaluate", str(tmp_path), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_registry_is_what_help_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in models.REGISTRY)
+    assert checkpoint.FORMAT == 1

@@ -1,0 +1,84 @@
+"""Every notebook runs from a fresh kernel, and is stored as a reader should find it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return nbformat.read(request.param, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the smoke runs of all notebooks go."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "checkpoints").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_nbval(path: Path, home: Path) -> None:
+    """Trains by the smoke recipe; compares the cells whose output cannot vary."""
+    environment = os.environ | {"FMNIST_RECIPE": "smoke", "FMNIST_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", str(path)],
+        cwd=ROOT / "notebooks",
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_executed_from_first_to_last(notebook: nbformat.NotebookNode) -> None:
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_no_errors_no_warnings_no_widget_state(notebook: nbformat.NotebookNode) -> None:
+    assert "widgets" not in notebook.metadata
+    for cell in code_cells(notebook):
+        assert "execution" not in cell.metadata
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr", output.get("text")
+            assert WIDGET_VIEW not in output.get("data", {})
+
+
+def test_a_text_with_code_in_it(notebook: nbformat.NotebookNode) -> None:
+    cells = notebook.cells
+    markdown = [cell for cell in cells if cell.cell_type == "markdown"]
+    code = code_cells(notebook)
+    assert cells[0].cell_type == "markdown"
+    assert len(markdown) >= len(code) * 0.9
+    assert max(len(cell.source.splitlines()) for cell in code) <= 25
+    lines = sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code)
+    words = sum(len(cell.source.split()) for cell in markdown)
+    assert words >= 4 * lines
+
+
+def test_small_and_without_paths(notebook: nbformat.NotebookNode) -> None:
+    text = nbformat.writes(notebook)
+    assert len(text) < 8_000_000
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            plain = output.get("text", "") + str(output.get("data", {}).get("text/plain", ""))
+            assert "/home/" not in plain
+            assert "/root/" not in plain
+            assert str(ROOT.parent) + "/" not in plain or str(ROOT.parent) == "/"

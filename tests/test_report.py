@@ -1,0 +1,74 @@
+"""The report: every number in it is found in a run's file."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fmnist_lib import lab, models, report
+from fmnist_lib.checkpoint import Run
+
+ROOT = Path(__file__).parents[1]
+RUNS = {name: ROOT / "checkpoints" / lab.run_name(name, "original") for name in report.COMPARED}
+
+
+@pytest.mark.parametrize(("language", "name"), [("en", "report.md"), ("zh", "report.zh.md")])
+def test_the_stored_report_is_what_the_runs_give(language: str, name: str) -> None:
+    assert (ROOT / name).read_text() == report.render_reports(ROOT)[language]
+
+
+@pytest.mark.parametrize("name", report.COMPARED)
+def test_the_accuracies_are_in_both_reports(name: str) -> None:
+    content = json.loads((RUNS[name] / "run.json").read_text())
+    for file in ("report.md", "report.zh.md"):
+        text = (ROOT / file).read_text()
+        assert f"{100 * content['evaluation']['test']['accuracy']:.2f} %" in text
+        assert f"{100 * content['evaluation']['val']['accuracy']:.2f} %" in text
+
+
+def test_no_number_is_typed_into_the_templates() -> None:
+    """Figures with a decimal point come from a file; years, sizes and settings of the original are words or wholes."""
+    for template in report.TEMPLATES.glob("report.*.md"):
+        text = re.sub(r"\{[{%].*?[%}]\}", "", template.read_text(), flags=re.DOTALL)
+        text = re.sub(r"https?://\S+|arXiv:\S+|`[^`]*`", "", text)
+        assert set(re.findall(r"\d+\.\d+", text)) <= {"90.01", "0.001", "0.2860", "0.3530", "0.0003"}, template
+
+
+def test_every_figure_that_the_report_shows_is_there() -> None:
+    for file in ("report.md", "report.zh.md"):
+        pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / file).read_text())
+        assert pictures
+        assert [picture for picture in pictures if not (ROOT / picture).is_file()] == []
+
+
+@pytest.mark.parametrize("name", report.NETWORKS)
+def test_evaluate_reproduces_the_committed_figures(name: str) -> None:
+    run = Run.load(RUNS[name])
+    for split in ("val", "test"):
+        result = lab.evaluate_run(run, split, device="cpu")
+        stored = run.evaluation[split]
+        assert {key: result[key] for key in ("images", "accuracy", "per_class", "confusion")} == {
+            key: stored[key] for key in ("images", "accuracy", "per_class", "confusion")
+        }
+        assert result["loss"] == pytest.approx(stored["loss"], rel=1e-6)
+
+
+def test_resnet18_reaches_the_original() -> None:
+    run = Run.load(RUNS["resnet18"])
+    assert run.evaluation["test"]["accuracy"] >= 0.90
+    assert run.evaluation["test"]["images"] == 10_000
+
+
+@pytest.mark.parametrize("name", report.COMPARED)
+def test_committed_runs_are_whole(name: str) -> None:
+    run = Run.load(RUNS[name])
+    assert run.is_finished
+    assert models.count_parameters(run.model()) < 3_000_000
+    assert {"system", "machine", "processor", "device", "threads", "python", "torch"} <= set(run.environment)
+
+
+def test_no_notebooks_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMNIST_HOME", str(tmp_path))
+    with pytest.raises(report.ReportError, match="no notebooks"):
+        report.make_report(tmp_path / "build")
