@@ -1,0 +1,46 @@
+"""The library-free player: one HTML fragment that shows its contact sheet wherever its script does not run."""
+
+import base64
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@lru_cache(maxsize=1)
+def script() -> str:
+    """The JavaScript of widget and page alike, an ES module with a default export."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("paint.js", "view.js", "player.js"))
+
+
+@lru_cache(maxsize=1)
+def style() -> str:
+    """The one style sheet."""
+    return (HERE / "player.css").read_text(encoding="utf-8")
+
+
+NOTE = "The sliders need a trusted notebook, or an export with “Sanitize HTML output” unticked."
+
+
+def make_page(bundle: str, *, sheet: bytes, label: str, frame: str, caption: str, alt: str) -> str:
+    """The HTML of one explorer: contact sheet (PNG bytes), caption, the JSON for the player, and the player.
+
+    The sheet is what print, an untrusted notebook and a browser without JavaScript show. A sanitised export of
+    nbconvert has neither pictures nor scripts but the text of both; its pages hide what is in a `jp-Mermaid`, and
+    so does no other place, nor ours, whose style is then in force. What remains is the caption and the note.
+
+    The script is a classic one, since only such a one knows the element it stands in: the same explorer may be on a
+    page twice, and JupyterLab may take a cell off the page before a module would run.
+    """
+    picture = base64.b64encode(sheet).decode("ascii")
+    body = script().replace("export default", "const exported =")
+    words = f'<div class="fmx-caption">{escape(caption)}</div>' if caption else ""
+    return (
+        f'<div class="fmx" role="group" aria-label="{escape(label)}" data-frame="{escape(frame)}">'
+        f'<div class="jp-Mermaid"><style>{style()}</style>'
+        f'<img class="fmx-contact" alt="{escape(alt)}" src="data:image/png;base64,{picture}">'
+        f'<script type="application/json" class="fmx-data">{bundle}</script>'
+        f"<script>(() => {{\n{body}\nexported.mount(document.currentScript.closest('.fmx'));\n}})();</script></div>"
+        f'{words}<div class="fmx-note">{escape(alt)}. {NOTE}</div></div>'
+    )

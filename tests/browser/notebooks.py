@@ -1,0 +1,93 @@
+"""Notebooks in a real JupyterLab: written, opened, run, saved and exported."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from pages import Lab
+
+from fmnist_lib.explorer import Explorer
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+@dataclass
+class Opened:
+    """A notebook in JupyterLab, its errors, and the explorers that it shows."""
+
+    page: Any
+    errors: list[str]
+    lab: Lab
+    first: Explorer
+    second: Explorer
+
+    def menu(self, *names: str) -> None:
+        """Choose from the menu bar."""
+        self.page.get_by_role("menuitem", name=names[0], exact=True).first.click()
+        for name in names[1:]:
+            item = self.page.locator(".lm-Menu-item").filter(has_text=re.compile(name))
+            item.first.hover()
+            item.first.click()
+
+    def run_all(self) -> None:
+        """All cells, once the kernel is there."""
+        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
+        self.menu("Run", "^Run All Cells$")
+
+    def run_cell(self, number: int) -> str:
+        """Run one cell; its text output when the kernel is idle again."""
+        cell = self.page.locator(".jp-CodeCell").nth(number)
+        before = cell.locator(".jp-InputPrompt").inner_text()
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+        self.page.wait_for_function(
+            "([n, before]) => { const now = document.querySelectorAll('.jp-CodeCell')[n]"
+            ".querySelector('.jp-InputPrompt').innerText; return now !== before && /[0-9]/.test(now); }",
+            arg=[number, before],
+        )
+        return cell.locator(".jp-Cell-outputArea").inner_text().strip()
+
+    def save(self) -> None:
+        """Save, and wait until the tab says so."""
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        self.page.wait_for_function("!document.querySelector('.lm-TabBar-tab.jp-mod-current.jp-mod-dirty')")
+
+
+def open_notebook(browser: Any, lab: Lab, name: str) -> tuple[Any, list[str]]:
+    """A notebook in a fresh JupyterLab window, with all that goes wrong in it."""
+    page = browser.new_context(viewport={"width": 1300, "height": 1000}, accept_downloads=True).new_page()
+    page.set_default_timeout(60_000)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(lab.address(name))
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    return page, errors
+
+
+def export(opened: Opened, path: Path, *, sanitised: bool) -> None:
+    """File, Save and Export Notebook As, HTML; JupyterLab 4.6 asks whether to sanitise, and proposes to."""
+    context = opened.page.context
+    downloads: list[Any] = []
+    context.on("page", lambda tab: tab.on("download", lambda it: downloads.append(it)))
+    opened.page.on("download", lambda it: downloads.append(it))
+    opened.menu("File", "Save and Export Notebook As", "^HTML$")
+    opened.page.wait_for_timeout(700)
+    dialog = opened.page.locator(".jp-Dialog")
+    if dialog.count():
+        dialog.get_by_role("checkbox").set_checked(sanitised)
+        dialog.get_by_role("button", name="Ok").click()
+    elif sanitised:
+        pytest.skip("this JupyterLab does not sanitise what it exports")
+    for _ in range(100):
+        if downloads:
+            return downloads[0].save_as(path)
+        opened.page.wait_for_timeout(200)
+    pytest.fail("no download")
