@@ -17,7 +17,7 @@ report: $(VENV)/.lab ## run all notebooks on the real data, write build/report.h
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
 
 lab: $(VENV)/.lab ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 train: $(VENV)/.lab ## train a network, or go on with its training: MODEL=resnet18 RECIPE=original
 	$(BIN)/python -m fmnist_lib train $(MODEL) --recipe $(RECIPE)

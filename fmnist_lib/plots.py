@@ -171,10 +171,10 @@ def class_accuracy(per_class: Mapping[str, Mapping[str, float]], *, title: str =
     for (name, row), color, marker in zip(per_class.items(), PALETTE, "os^Dv<>", strict=False):
         axes.plot(list(row.values()), list(row), marker, color=color, label=name, ms=7, alpha=0.85)
     axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("images of the class that were recognised")
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     return figure
 
 

@@ -30,8 +30,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Best first; the widget view is not in it: without a kernel and a network it would be a blank.
 DISPLAY_PRIORITY = ("text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain")
 CELL_SECONDS = 3600  # a cell may train a network
-# Sockets on disk rather than TCP, where the system has them: a kernel over TCP warns that anyone here may listen.
-KERNEL_CONFIG = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+KERNEL_OPTIONS = ["--log-level=ERROR"]  # else every kernel warns that it talks over TCP on this machine
 
 
 class ReportError(RunError):
@@ -78,7 +77,11 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
     work.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": work}}
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": work}},
+        extra_arguments=KERNEL_OPTIONS,
     )
     try:
         client.execute(env=os.environ | {"FMNIST_HOME": str(home.absolute())})
@@ -113,6 +116,7 @@ def join_pages(notebooks: dict[str, NotebookNode]) -> str:
     for slug, notebook in notebooks.items():
         body, _ = exporter.from_notebook_node(notebook)
         body = re.sub(r'(<h[1-6] id="|href="#)', rf"\g<1>{slug}-", body)  # one page: no two headings of one id
+        body = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="#\1"', body)  # from notebook to notebook
         headings = re.findall(r'<h([12]) id="([^"]*)">(.*?)<a class="anchor-link"', body, flags=re.DOTALL)
         entries = [{"level": int(level), "id": anchor, "text": text} for level, anchor, text in headings]
         chapters.append({"slug": slug, "body": body, "headings": entries})
