@@ -7,7 +7,7 @@ RECIPE ?= original
 MODEL ?= resnet18
 
 .DEFAULT_GOAL := help
-.PHONY: help report lab test train lint notebooks clean
+.PHONY: help report lab test train bench lint notebooks clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: $(VENV)/.dev ## time the explorer in a real browser, write benchmarks/explorer.json (minutes, on an idle machine)
+	@scripts/install_browser.sh
+	$(BIN)/python benchmarks/explorer.py
 
 lint: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

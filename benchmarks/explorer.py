@@ -69,7 +69,7 @@ def record() -> Recording:
     model = models.build("resnet18", widths=(64, 128, 256, 512))
     probe = Probe(data.normalise(images[:10]), labels[:10], shown=3)
     about = {"model": "resnet18", "classes": list(data.CLASSES), "labels": labels[:3].tolist()}
-    recorder = Recorder(model, probe=probe, layers=LAYERS, gradient_layers=[], about=about)
+    recorder = Recorder(model, probe=probe, layers=LAYERS, about=about)
     for epoch in range(EPOCHS):
         drawn = models.build_seeded("resnet18", epoch, widths=(64, 128, 256, 512))
         model.load_state_dict(drawn.state_dict())
@@ -160,7 +160,7 @@ def measure_exported(browser: Any, recording: Recording, folder: Path) -> dict[s
                 figures[f"slider {axis}"] = spread(press_keys(page, other, MOVES))
             figures["burst_of_ten_keys_ms"] = burst(page, slider)
         page.close()
-    for kind in ("kernels", "gradients"):
+    for kind in ("kernels", "gradients", "map_gradients", "cams"):
         page = browser.new_page()
         page.goto(write_page(folder / "page.html", Explorer(recording, kind=kind)))
         wait_until_live(page)
