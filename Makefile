@@ -29,8 +29,9 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(VENV)/.dev ## time the explorer in a real browser, write benchmarks/explorer.json (minutes, on an idle machine)
+bench: $(VENV)/.dev ## time recorder and explorer, write benchmarks/*.json (minutes, on an idle machine)
 	@scripts/install_browser.sh
+	$(BIN)/python benchmarks/recorder.py
 	$(BIN)/python benchmarks/explorer.py
 
 lint: $(VENV)/.dev ## mend what ruff can mend

@@ -5,6 +5,7 @@ Exit 0 done; 1 a failure the user can act on, told in one message; 2 wrong usage
 
 import argparse
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ EXPECTED = (
     train.TrainingError,
     OSError,
 )
+SHARED: dict[str, dict[str, Any]] = {
+    "path": {"type": Path, "metavar": "RUN", "help": "the run's folder"},
+    "--data": {"type": Path, "metavar": "DIR", "help": "the folder with the data set's four files"},
+    "--device": {"default": "auto", "metavar": "D", "help": "auto, cpu, cuda or mps; default: auto"},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fmnist_lib", description="A lab on looking inside CNNs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add(commands, "data", run_data, describe_data, "make the data set available, and say where it is")
+    command = add(commands, "data", run_data, describe_data, "make the data set available, and say where it is")
+    take(command, "--data")
 
     command = add(commands, "train", run_train, describe_train, "train a model, or resume its training")
     command.set_defaults(after_interrupt=after_interrupted_training)
@@ -61,22 +68,27 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     command.add_argument("--out", type=Path, metavar="DIR", help="the run's folder; default: checkpoints/MODEL-RECIPE")
     command.add_argument("--fresh", action="store_true", help="delete the run that is there and start again")
+    take(command, "--data", "--device")
 
     command = add(commands, "evaluate", run_evaluate, describe_evaluate, "accuracy and loss of a run's weights")
-    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+    take(command, "path")
     command.add_argument("--split", choices=("val", "test"), default="test", help="default: %(default)s")
+    take(command, "--data", "--device")
 
     command = add(commands, "predict", run_predict, describe_predict, "class probabilities for picture files")
-    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+    take(command, "path")
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any picture file")
+    take(command, "--device")
 
     command = add(commands, "record", run_record, describe_record, "remake recording and figures from stored epochs")
-    command.add_argument("path", type=Path, metavar="RUN", help="the run's folder")
+    take(command, "path")
+    take(command, "--data", "--device")
 
     command = add(commands, "report", run_report, describe_report, "run the notebooks and write the report")
     command.add_argument("--retrain", action="store_true", help="train every run again, under build/retrained/")
     command.add_argument("--in-place", action="store_true", help="store the notebooks as they were run")
     command.add_argument("--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
+    take(command, "--data")
     return parser
 
 
@@ -86,9 +98,13 @@ def add(commands: Any, name: str, run: Any, describe: Any, text: str) -> argpars
     command.set_defaults(run=run, describe=describe, after_interrupt=lambda _: "Nothing was changed.")
     command.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
-    command.add_argument("--data", type=Path, metavar="DIR", help="the folder with the data set's four files")
-    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps; default: auto")
     return command
+
+
+def take(command: argparse.ArgumentParser, *names: str) -> None:
+    """Add some of the arguments that several commands share."""
+    for name in names:
+        command.add_argument(name, **SHARED[name])
 
 
 def positive(text: str) -> int:
@@ -209,6 +225,8 @@ def describe_record(result: dict[str, Any]) -> str:
 
 def run_report(options: argparse.Namespace) -> dict[str, Any]:
     """Run the notebooks and write page and report."""
+    if options.data:
+        os.environ["FMNIST_DATA"] = str(options.data.absolute())  # for the notebooks, which run in their own kernels
     try:
         from fmnist_lib import report  # it needs the lab extra, which no other command does
     except ModuleNotFoundError as error:

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from fmnist_lib import lab, models, report
@@ -72,3 +74,38 @@ def test_no_notebooks_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FMNIST_HOME", str(tmp_path))
     with pytest.raises(report.ReportError, match="no notebooks"):
         report.make_report(tmp_path / "build")
+
+
+def test_a_retraining_goes_on_with_what_is_unfinished_and_clears_what_is_finished(
+    tmp_path: Path, smoke_run: Run
+) -> None:
+    folders = [tmp_path / "checkpoints" / lab.run_name(name, "original") for name in report.COMPARED]
+    for folder in folders[1:]:
+        folder.mkdir(parents=True)
+        shutil.copy(smoke_run.path / "run.json", folder)
+    assert report.prepare_retraining(tmp_path) == tmp_path
+    assert all(folder.exists() for folder in folders[1:])
+
+    folders[0].mkdir()
+    shutil.copy(smoke_run.path / "run.json", folders[0])
+    report.prepare_retraining(tmp_path)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_cell_that_fails_is_named(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    nbformat.write(notebook, tmp_path / "01_bad.ipynb")
+    with pytest.raises(report.ReportError, match=r"01_bad\.ipynb stopped: ZeroDivisionError"):
+        report.execute(tmp_path / "01_bad.ipynb", tmp_path / "work", home=tmp_path)
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("0[12]*.ipynb")}
+    page = report.join_pages(notebooks)
+    assert not re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?!data:)[^"]*"', page)
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert anchors
+    assert [anchor for anchor in anchors if f'id="{anchor}"' not in page and anchor not in NOT_ON_THIS_PAGE] == []
+
+
+NOT_ON_THIS_PAGE = ("03_alexnet",)  # a link to a notebook that this test leaves out
