@@ -1,5 +1,6 @@
 """What a newcomer installs: environment.yml in step with pyproject.toml, and what git carries."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -56,3 +57,13 @@ def test_no_home_folder_is_named_in_what_people_read() -> None:
     for file in tracked():
         if file.suffix in (".ipynb", ".md", ".json", ".yml", ".toml") and not file.name.startswith("package"):
             assert not pattern.search(file.read_text()), file
+
+
+def test_the_costs_in_the_readme_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "newcomer.json").read_text())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    minutes = {key: round(measured[f"{key}_seconds"] / 60) for key in ("make_report", "make_test", "retraining")}
+    assert f"the first `make report` takes {minutes['make_report']} minutes" in text
+    assert f"`make test` {minutes['make_test']} minutes" in text
+    assert f"in {minutes['retraining']} minutes on two processor cores" in text
+    assert f"`.venv` takes {measured['environment_megabytes'] / 1000:.1f} GB" in text
