@@ -65,7 +65,6 @@ def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path,
     path = tmp_path / "run"
     killed = kill_after(path, epoch, with_signal=signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"
-    assert not list(path.glob("*.part")) or True  # a kill may leave a temporary file; nobody reads it
     subprocess.run(command(path), check=True, capture_output=True)
     assert weights(path) == weights(unbroken)
     assert Run.load(path).history.steps == Run.load(unbroken).history.steps
