@@ -4,6 +4,7 @@ Exit 0 done; 1 a failure the user can act on, told in one message; 2 wrong usage
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -13,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fmnist_lib import data, hooks, lab, models, pictures, recipes, recording, storage, train
+from fmnist_lib import data, devices, hooks, lab, models, pictures, recipes, recording, storage, sweep, train, wording
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.distributed import is_first
 from fmnist_lib.progress import TerminalBar
 
 EXPECTED = (
@@ -25,6 +27,8 @@ EXPECTED = (
     recipes.BadRecipe,
     recording.RecordingError,
     storage.RunError,
+    sweep.SweepError,
+    devices.DeviceError,
     train.TrainingError,
     OSError,
 )
@@ -48,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(result) if options.json else options.describe(result))
+    if is_first():
+        print(json.dumps(result) if options.json else options.describe(result))
     return 0
 
 
@@ -57,10 +62,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fmnist_lib", description="A lab on looking inside CNNs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = add(commands, "data", run_data, describe_data, "make the data set available, and say where it is")
+    command = add(commands, "data", run_data, wording.describe_data, "make the data set available, and say where it is")
     take(command, "--data")
 
-    command = add(commands, "train", run_train, describe_train, "train a model, or resume its training")
+    command = add(commands, "train", run_train, wording.describe_train, "train a model, or resume its training")
     command.set_defaults(after_interrupt=after_interrupted_training)
     command.add_argument("model", metavar="MODEL", choices=list(models.REGISTRY), help=", ".join(models.REGISTRY))
     command.add_argument("--recipe", choices=list(recipes.RECIPES), default="original", help="default: %(default)s")
@@ -70,21 +75,31 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--fresh", action="store_true", help="delete the run that is there and start again")
     take(command, "--data", "--device")
 
-    command = add(commands, "evaluate", run_evaluate, describe_evaluate, "accuracy and loss of a run's weights")
+    command = add(commands, "evaluate", run_evaluate, wording.describe_evaluate, "accuracy and loss of a run's weights")
     take(command, "path")
     command.add_argument("--split", choices=("val", "test"), default="test", help="default: %(default)s")
     take(command, "--data", "--device")
 
-    command = add(commands, "predict", run_predict, describe_predict, "class probabilities for picture files")
+    command = add(commands, "predict", run_predict, wording.describe_predict, "class probabilities for picture files")
     take(command, "path")
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any picture file")
     take(command, "--device")
 
-    command = add(commands, "record", run_record, describe_record, "remake recording and figures from stored epochs")
+    command = add(
+        commands, "record", run_record, wording.describe_record, "remake recording and figures from stored epochs"
+    )
     take(command, "path")
     take(command, "--data", "--device")
 
-    command = add(commands, "report", run_report, describe_report, "run the notebooks and write the report")
+    command = add(
+        commands, "sweep", run_sweep, wording.describe_sweep, "many runs from a file, a row of results for each"
+    )
+    command.set_defaults(after_interrupt=lambda _: "Run the same command to go on from the last finished epoch.")
+    command.add_argument("file", type=Path, metavar="FILE", help="JSON; its form is told in fmnist_lib/sweep.py")
+    command.add_argument("--out", type=Path, metavar="DIR", help="the runs' folder; default: FILE without its suffix")
+    take(command, "--data", "--device")
+
+    command = add(commands, "report", run_report, wording.describe_report, "run the notebooks and write the report")
     command.add_argument("--retrain", action="store_true", help="train every run again, under build/retrained/")
     command.add_argument("--in-place", action="store_true", help="store the notebooks as they were run")
     command.add_argument("--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
@@ -120,11 +135,6 @@ def run_data(options: argparse.Namespace) -> dict[str, Any]:
     return {"source": source.name, "folder": str(source.folder), "verified": True}
 
 
-def describe_data(result: dict[str, Any]) -> str:
-    """For people."""
-    return f"Fashion-MNIST from {result['source']}: {result['folder']}\nAll four files verified by SHA-256."
-
-
 def run_train(options: argparse.Namespace) -> dict[str, Any]:
     """Train, resume or load."""
     recipe = recipes.find_recipe(options.recipe)
@@ -155,16 +165,12 @@ def summary(run: Run) -> dict[str, Any]:
         "epochs": run.epochs_done,
         "seconds": run.seconds,
         **{f"{split}_accuracy": figures["accuracy"] for split, figures in run.evaluation.items()},
+        **{
+            f"{split}_flip": figures["flip"]["accuracy"]
+            for split, figures in run.evaluation.items()
+            if "flip" in figures
+        },
     }
-
-
-def describe_train(result: dict[str, Any]) -> str:
-    """For people."""
-    return (
-        f"{result['model']}, recipe {result['recipe']}: {result['epochs']} epochs in {result['seconds']:.0f} s of "
-        f"training; validation {result['val_accuracy']:.2%}, test {result['test_accuracy']:.2%}\n"
-        f"run: {result['run']}\nfigures: {result['figures']}"
-    )
 
 
 def after_interrupted_training(options: argparse.Namespace) -> str:
@@ -182,27 +188,10 @@ def run_evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return {"run": str(options.path), "model": run.model_name, "split": options.split, **figures}
 
 
-def describe_evaluate(result: dict[str, Any]) -> str:
-    """For people."""
-    head = f"{result['model']} on {result['images']} {result['split']} images: "
-    lines = [f"{head}accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}"]
-    lines += [f"  {name:12} {share:7.2%}" for name, share in result["per_class"].items()]
-    return "\n".join(lines)
-
-
 def run_predict(options: argparse.Namespace) -> dict[str, Any]:
     """Class probabilities for each picture; a file that is no picture ends the command."""
     answers = lab.predict_pictures(Run.load(options.path), options.images, device=options.device)
     return {"run": str(options.path), "predictions": answers}
-
-
-def describe_predict(result: dict[str, Any]) -> str:
-    """For people: the three likeliest classes of each picture."""
-    lines = []
-    for answer in result["predictions"]:
-        ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-        lines.append(f"{answer['image']}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
-    return "\n".join(lines)
 
 
 def run_record(options: argparse.Namespace) -> dict[str, Any]:
@@ -217,10 +206,11 @@ def run_record(options: argparse.Namespace) -> dict[str, Any]:
     return {"run": str(run.path), "epochs": made.epochs, "recorded": has_epochs, "figures": str(folder)}
 
 
-def describe_record(result: dict[str, Any]) -> str:
-    """For people."""
-    kept = "" if result["recorded"] else " (no stored epochs: the recording was kept, the figures drawn anew from it)"
-    return f"epochs {', '.join(map(str, result['epochs']))}{kept}\nfigures: {result['figures']}"
+def run_sweep(options: argparse.Namespace) -> dict[str, Any]:
+    """Run what is not done yet."""
+    tell = functools.partial(print, file=sys.stderr, flush=True)
+    rows = sweep.run_sweep(options.file, out=options.out, device=options.device, data_folder=options.data, tell=tell)
+    return {"results": str(options.file.with_suffix(".csv")), "runs": rows}
 
 
 def run_report(options: argparse.Namespace) -> dict[str, Any]:
@@ -234,11 +224,6 @@ def run_report(options: argparse.Namespace) -> dict[str, Any]:
             f"{error.name} is not installed: pip install -e '.[lab]', or use make report"
         ) from error
     return report.make_report(options.out, retrain=options.retrain, in_place=options.in_place)
-
-
-def describe_report(result: dict[str, Any]) -> str:
-    """For people."""
-    return "\n".join(f"{what}: {path}" for what, path in result.items())
 
 
 if __name__ == "__main__":

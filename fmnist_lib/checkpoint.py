@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from fmnist_lib import models, train
+from fmnist_lib.distributed import ALONE, World
 from fmnist_lib.recipes import BadRecipe, Recipe
 from fmnist_lib.storage import RunError, damaged, load_weights, read_json, read_state, save_weights, write, write_state
 
@@ -130,29 +131,26 @@ def fit_or_load(
     fresh: bool = False,
     observers: Sequence[train.Observer] = (),
     on_epoch: Sequence[train.Observer] = (),
+    world: World = ALONE,
 ) -> Run:
     """The run in `path`: loaded when it is finished, resumed when it was interrupted, else trained from the start.
 
     `batches()` is called only when there is something to train. With `fresh` what is there is deleted first.
+    Of several ranks the first alone reads and writes the folder, which the others need not be able to see.
     Raises RunError when the folder holds another run (the differing fields are named), and what `fit` raises.
     """
     wanted = Run(Path(path), model_name, recipe, seed, overrides or {}, train.History(), environment or {}, {})
-    resume = None
-    if fresh:
-        remove(wanted.path)
-    if (wanted.path / "run.json").exists():
-        found = Run.load(path)
-        refuse_other(found, wanted)
-        if found.is_finished and has_good_weights(found.path):
-            return found
-        wanted, resume = found, state_to_resume(found)
+    # What ranks that were started anew have to go on from is not to be deleted.
+    run, resume = world.share(lambda: open_run(wanted, fresh=fresh and not world.restarted))
+    if run.is_finished and resume is None:
+        return run
 
     def store(progress: train.Progress) -> None:
-        write_state(state_path(wanted.path, progress.epoch), train.capture_state(progress))
-        publish(wanted, progress.model.state_dict(), progress.history)
+        write_state(state_path(run.path, progress.epoch), train.capture_state(progress))
+        publish(run, progress.model.state_dict(), progress.history)
 
-    train.fit(
-        models.build_seeded(model_name, seed, **wanted.overrides),
+    run.history = train.fit(
+        models.build_seeded(model_name, seed, **run.overrides),
         batches(),
         recipe,
         seed=seed,
@@ -160,8 +158,21 @@ def fit_or_load(
         resume=resume,
         observers=observers,
         on_epoch=[store, *on_epoch],
+        world=world,
     )
-    return wanted
+    return run
+
+
+def open_run(wanted: Run, *, fresh: bool) -> tuple[Run, dict[str, Any] | None]:
+    """The run on disk, else the one wanted, and the state to go on from: None at the start and when all is done."""
+    if fresh:
+        remove(wanted.path)
+    if not (wanted.path / "run.json").exists():
+        return wanted, None
+    found = Run.load(wanted.path)
+    refuse_other(found, wanted)
+    done = found.is_finished and has_good_weights(found.path)
+    return found, None if done else state_to_resume(found)
 
 
 def state_to_resume(run: Run) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ SPLIT_SEED = 0
 TINY_FOLDER = Path(__file__).with_name("tiny")
 
 Pair = tuple[Tensor, Tensor]
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+Augment = Callable[[Tensor, torch.Generator, Tensor], Tensor]
 
 FULL: Files = {
     "train-images-idx3-ubyte": Expected(47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
@@ -90,11 +90,12 @@ class Batches:
     batch_size: int
     seed: int
     augment: Augment | None = None
+    limit: int = 0
 
     @property
     def images(self) -> int:
         """How many training images an epoch has."""
-        return len(self.training[1])
+        return min(self.limit or len(self.training[1]), len(self.training[1]))
 
     @property
     def steps(self) -> int:
@@ -102,16 +103,19 @@ class Batches:
         return -(-self.images // self.batch_size)
 
     def train(self, epoch: int) -> Iterator[Pair]:
-        """Every training image once, in an order and with an augmentation drawn from (seed, epoch) alone.
+        """Every training image once, or `limit` of them, in an order and with an augmentation drawn from
+        (seed, epoch) alone.
 
         So a resumed run sees what an unbroken one would have, and the global random state stays as it is.
         """
         images, labels = self.training
         generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-        for rows in torch.randperm(self.images, generator=generator).split(self.batch_size):
+        coins = torch.randint(0, 2, (len(labels),), generator=torch.Generator().manual_seed(_mix(self.seed, 0)))
+        order = torch.randperm(len(labels), generator=generator)[: self.images]
+        for rows in order.split(self.batch_size):
             x = images[rows]
             if self.augment is not None:
-                x = self.augment(x, generator)
+                x = self.augment(x, generator, coins[rows] + epoch)
             yield normalise(x), labels[rows]
 
     def val(self) -> Iterator[Pair]:
@@ -126,14 +130,17 @@ def batches(
     seed: int = 0,
     folder: Path | None = None,
     augment: Augment | None = None,
+    limit: int = 0,
 ) -> Batches:
-    """Batches of a set for training. `augment(images, generator)` gets bytes (N, 1, H, W) and returns as many.
+    """Batches of a set for training. `augment(images, generator, turns)` gets bytes (N, 1, H, W), returns as many.
 
-    All its randomness has to come from the generator it is handed. Raises DataError.
+    All its randomness has to come from the generator it is handed; turns, int64 (N,), is the epoch plus a random
+    0 or 1 that each image keeps, for what alternates. An epoch has `limit` images, drawn anew each time, or all.
+    Raises DataError.
     """
     _check_batch_size(batch_size)
     training = load("train", dataset=dataset, folder=folder)
-    return Batches(training, load("val", dataset=dataset, folder=folder), batch_size, seed, augment)
+    return Batches(training, load("val", dataset=dataset, folder=folder), batch_size, seed, augment, limit)
 
 
 def evaluation_batches(

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from fmnist_lib import checkpoint, data, figures, machine, models, pictures, plots, train
+from fmnist_lib import checkpoint, data, devices, evaluation, figures, machine, models, pictures, plots, train
+from fmnist_lib.augment import make_augment
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.distributed import ALONE, World, joined
 from fmnist_lib.recipes import Recipe
 from fmnist_lib.recorder import Probe, Recorder
 from fmnist_lib.recording import Recording
@@ -56,41 +58,109 @@ def train_run(
 ) -> Run:
     """Train or resume a run, or load it when it is finished; evaluate it, record it and draw its figures, once.
 
-    Raises what the parts raise: DataError, UnknownModel, RunError, TrainingError.
+    The ranks that torchrun started train together; the first alone writes, records and calls observers.
+    Raises what the parts raise: DataError, DeviceError, UnknownModel, RunError, TrainingError.
     """
-    place = train.pick_device(device)
-    run = checkpoint.fit_or_load(
-        out or run_folder(model_name, recipe.name, seed=seed),
+    path = out or run_folder(model_name, recipe.name, seed=seed)
+    with joined(device) as world:
+        run = fit_run(
+            model_name,
+            recipe,
+            seed=seed,
+            out=path,
+            device=device,
+            fresh=fresh,
+            data_folder=data_folder,
+            observers=observers,
+            on_epoch=on_epoch,
+            world=world,
+        )
+        measure_run(run, ("val", "test"), device=device, folder=data_folder, world=world)  # opens the test set, once
+        if world.is_first and not (run.path / "recording.npz").exists() and run.stored_epochs():
+            record_run(run, device=device, data_folder=data_folder)
+    return run
+
+
+def fit_run(
+    model_name: str,
+    recipe: Recipe,
+    *,
+    seed: int,
+    out: Path,
+    device: str = "auto",
+    fresh: bool = False,
+    data_folder: Path | None = None,
+    observers: Sequence[train.Observer] = (),
+    on_epoch: Sequence[train.Observer] = (),
+    world: World = ALONE,
+) -> Run:
+    """The training alone, with the recipe's data: no evaluation but validation, no recording."""
+    place = world.place(device)
+    return checkpoint.fit_or_load(
+        out,
         model_name,
         recipe,
-        lambda: data.batches(dataset=recipe.dataset, batch_size=recipe.batch_size, seed=seed, folder=data_folder),
+        lambda: make_batches(recipe, seed=seed, folder=data_folder),
         seed=seed,
-        environment=machine.describe(place.type),
+        overrides=recipe.overrides,
+        environment=machine.describe(place.type) | {"ranks": world.size},
         device=device,
         fresh=fresh,
         observers=observers,
         on_epoch=on_epoch,
+        world=world,
     )
-    if not run.evaluation:  # the test set is opened here, once, by the finished run
-        for split in ("val", "test"):
-            run.evaluation[split] = evaluate_run(run, split, device=device, folder=data_folder)
-        run.save()
-    if not (run.path / "recording.npz").exists() and run.stored_epochs():
-        record_run(run, device=device, data_folder=data_folder)
-    return run
 
 
-def evaluate_run(run: Run, split: str, *, device: str = "auto", folder: Path | None = None) -> dict[str, Any]:
-    """Accuracy, loss, per-class accuracy and confusion matrix of a run's stored weights on a split."""
-    batches = data.evaluation_batches(split, dataset=run.recipe.dataset, folder=folder)
-    result = train.evaluate(run.model(), batches, device=device)
-    return {
+def measure_run(
+    run: Run, splits: Sequence[str], *, device: str = "auto", folder: Path | None = None, world: World = ALONE
+) -> None:
+    """Evaluate a run on those splits that it was not evaluated on yet, and store the figures with it."""
+    for split in splits:
+        if split not in run.evaluation:
+            run.evaluation[split] = evaluate_run(run, split, device=device, folder=folder, world=world)
+            if world.is_first:
+                run.save()
+
+
+def make_batches(recipe: Recipe, *, seed: int, folder: Path | None = None) -> data.Batches:
+    """The recipe's data, batch size and augmentation."""
+    augment = make_augment(flip=recipe.flip, crop=recipe.crop, erase=recipe.erase)
+    return data.batches(
+        dataset=recipe.dataset,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        folder=folder,
+        augment=augment,
+        limit=recipe.images,
+    )
+
+
+def evaluate_run(
+    run: Run, split: str, *, device: str = "auto", folder: Path | None = None, world: World = ALONE
+) -> dict[str, Any]:
+    """Accuracy, loss, per-class accuracy and confusion matrix of a run's stored weights on a split.
+
+    For a recipe that trains on mirror images "flip" has accuracy and loss with flip test-time augmentation.
+    """
+    model = world.share(run.model)
+
+    def measure(*, flip: bool) -> evaluation.Evaluation:
+        batches = data.evaluation_batches(split, dataset=run.recipe.dataset, folder=folder)
+        return evaluation.evaluate(model, batches, device=device, flip=flip, world=world)
+
+    result = measure(flip=False)
+    figures = {
         "images": result.images,
         "accuracy": result.accuracy,
         "loss": result.loss,
         "per_class": dict(zip(data.CLASSES, result.per_class, strict=True)),
         "confusion": result.confusion.tolist(),
     }
+    if run.recipe.flip:
+        flipped = measure(flip=True)
+        figures["flip"] = {"accuracy": flipped.accuracy, "loss": flipped.loss}
+    return figures
 
 
 def predict_pictures(run: Run, paths: Sequence[Path], *, device: str = "auto") -> list[dict[str, Any]]:
@@ -105,7 +175,7 @@ def predict_pictures(run: Run, paths: Sequence[Path], *, device: str = "auto") -
 
 def predict(model: torch.nn.Module, images: torch.Tensor, *, device: str = "auto") -> torch.Tensor:
     """Class probabilities float32 (N, 10) of pictures as bytes (N, 1, 28, 28), in evaluation mode, on the CPU."""
-    place = train.pick_device(device)
+    place = devices.pick_device(device)
     model.to(place).eval()
     with torch.inference_mode():
         parts = [model(data.normalise(part).to(place)).softmax(1).cpu() for part in images.split(500)]
@@ -126,7 +196,7 @@ def record_run(run: Run, *, device: str = "auto", data_folder: Path | None = Non
     if not run.stored_epochs():
         raise RunError(f"no stored epochs in {run.path}: epochs/ is not handed on with a run; train with --fresh")
     model = run.model()
-    model.to(train.pick_device(device)).to(memory_format=torch.channels_last)
+    model.to(devices.pick_device(device)).to(memory_format=torch.channels_last)
     probe = make_probe(run.recipe.dataset, folder=data_folder)
     about = {
         "model": run.model_name,

@@ -77,9 +77,10 @@ class ResidualBlock(PlainBlock):
 
 
 class ResNet(ViewableModel):
-    """Four stages of blocks after a stride-1 stem, so that 28x28 images keep their resolution at first.
+    """Four stages of blocks after a stem that by default keeps the resolution of the small images.
 
-    `depths` and `widths` give the blocks and the channels of each stage; `block` is ResidualBlock or PlainBlock.
+    `depths` and `widths` give the blocks and the channels of each stage; `block` is ResidualBlock or PlainBlock;
+    `stem_stride` 2 makes all maps half as high and wide, and a training step three times as fast.
     """
 
     def __init__(
@@ -89,19 +90,21 @@ class ResNet(ViewableModel):
         widths: Sequence[int] = (16, 32, 64, 128),
         block: type[PlainBlock] = ResidualBlock,
         kernel_size: int = 7,
+        stem_stride: int = 1,
         num_classes: int = NUM_CLASSES,
     ) -> None:
         super().__init__()
         if len(depths) != len(widths):
             raise ValueError(f"depths {tuple(depths)} and widths {tuple(widths)} must be of one length")
-        stem = nn.Conv2d(1, widths[0], kernel_size, padding=kernel_size // 2, bias=False)
+        stem = nn.Conv2d(1, widths[0], kernel_size, stride=stem_stride, padding=kernel_size // 2, bias=False)
         self.stem = nn.Sequential(OrderedDict(conv=stem, norm=nn.BatchNorm2d(widths[0]), act=nn.ReLU()))
-        self.viewable = [Viewable("stem.conv", "conv", widths[0], 1), Viewable("stem.act", "activation", widths[0], 1)]
+        places = (("stem.conv", "conv"), ("stem.act", "activation"))
+        self.viewable = [Viewable(layer, kind, widths[0], stem_stride) for layer, kind in places]
         stages: list[nn.Module] = []
         in_channels = widths[0]
         for number, (depth, channels) in enumerate(zip(depths, widths, strict=True), start=1):
             stages.append(make_stage(block, in_channels, channels, depth=depth, stride=1 if number == 1 else 2))
-            self.viewable += view_stage(f"stage{number}", channels, depth=depth, stride=2 ** (number - 1))
+            self.viewable += view_stage(f"stage{number}", channels, depth=depth, stride=stem_stride * 2 ** (number - 1))
             in_channels = channels
         self.stage_names = [f"stage{number}" for number in range(1, len(stages) + 1)]
         for name, stage in zip(self.stage_names, stages, strict=True):
@@ -133,6 +136,7 @@ class AlexNet(ViewableModel):
     """Five convolutions, overlapping pooling, three fully connected layers with dropout.
 
     Source: Krizhevsky et al. 2012, scaled to 28x28: stride 1 and a 7x7 kernel in place of stride 4 and 11x11.
+    `norm` puts batch norm, which is younger (Ioffe and Szegedy 2015), after every convolution.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class AlexNet(ViewableModel):
         hidden: int = 512,
         kernel_size: int = 7,
         dropout: float = 0.5,
+        norm: bool = False,
         num_classes: int = NUM_CLASSES,
     ) -> None:
         super().__init__()
@@ -151,7 +156,9 @@ class AlexNet(ViewableModel):
         self.viewable = []
         in_channels = 1
         for number, (channels, size) in enumerate(zip(widths, sizes, strict=True), start=1):
-            steps[f"conv{number}"] = nn.Conv2d(in_channels, channels, size, padding=size // 2)
+            steps[f"conv{number}"] = nn.Conv2d(in_channels, channels, size, padding=size // 2, bias=not norm)
+            if norm:
+                steps[f"norm{number}"] = nn.BatchNorm2d(channels)
             steps[f"act{number}"] = nn.ReLU()
             if pooled[number - 1]:
                 steps[f"pool{number}"] = nn.MaxPool2d(3, stride=2)

@@ -3,10 +3,12 @@
 lr is the learning rate.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import torch
+OPTIMIZERS = ("adam", "sgd", "adamw", "muon")
+SCHEDULES = ("constant", "linear", "cosine")
+PRECISIONS = ("float32", "bfloat16")
 
 
 class BadRecipe(ValueError):
@@ -15,24 +17,44 @@ class BadRecipe(ValueError):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides how a model is trained, besides the model and the seed.
+    """All that decides how a model is trained, besides the model's name and the seed.
 
-    `dataset` is a name for whoever makes the batches; `lr` and `weight_decay` are the optimiser's.
+    `dataset` is a name for whoever makes the batches, as are `images` (training images an epoch, drawn anew for each;
+    0 for all), `flip` (alternating), `crop` (pixels) and `erase`
+    (probability), which `augment.make_augment` takes; `overrides` are the model's constructor arguments. `lr` and
+    `weight_decay` are the optimiser's, `bias_lr` multiplies lr for biases and norms; lr follows `schedule` after a
+    rise over the share `warmup` of all steps. `ema` is the decay per step of the averaged weights that are
+    evaluated and kept, 0 for none. `precision` "bfloat16" is taken where `precision.make_plan` finds it right.
     """
 
     name: str
     dataset: str = "full"
+    images: int = 0
     epochs: int = 5
     batch_size: int = 128
     optimizer: str = "adam"
     lr: float = 0.001
     weight_decay: float = 0.0
+    bias_lr: float = 1.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    flip: bool = False
+    crop: int = 0
+    erase: float = 0.0
+    precision: str = "float32"
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0:
-            raise BadRecipe(f"recipe {self.name!r}: epochs, batch_size and lr must be positive")
-        if self.optimizer not in OPTIMIZERS:
-            raise BadRecipe(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        if self.epochs < 1 or self.batch_size < 1 or self.lr <= 0 or self.images < 0:
+            raise BadRecipe(f"recipe {self.name!r}: epochs, batch_size and lr must be positive, images not negative")
+        for name in ("warmup", "label_smoothing", "ema", "erase"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadRecipe(f"recipe {self.name!r}: {name} must be at least 0 and less than 1")
+        for name, valid in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in valid:
+                raise BadRecipe(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(valid)}")
 
     def differences(self, other: "Recipe") -> list[str]:
         """One line per field in which the other recipe differs."""
@@ -40,17 +62,39 @@ class Recipe:
         return [f"{name}: {mine[name]!r} here, {theirs[name]!r} there" for name in mine if mine[name] != theirs[name]]
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam}
 RECIPES = {
     # The lab report that this lab comes from: 5 epochs, batch 128, Adam, 0.001, normalisation only.
     "original": Recipe("original"),
     # Seconds, on the 400 training images that the package carries: for tests and a first look.
     "smoke": Recipe("smoke", dataset="tiny", epochs=3, batch_size=50),
+    "sprint": Recipe(
+        "sprint",
+        epochs=1,
+        optimizer="muon",
+        lr=0.01,
+        weight_decay=0.01,
+        schedule="linear",
+        warmup=0.1,
+        precision="bfloat16",
+    ),
+    "fast": Recipe(
+        "fast",
+        epochs=13,
+        optimizer="sgd",
+        lr=0.1,
+        weight_decay=5e-4,
+        schedule="linear",
+        warmup=0.2,
+        label_smoothing=0.1,
+        ema=0.999,
+        flip=True,
+        precision="bfloat16",
+    ),
 }
 
 
-def find_recipe(name: str) -> Recipe:
-    """A recipe by its name. Raises BadRecipe."""
+def find_recipe(name: str, *, model: str = "") -> Recipe:
+    """A recipe by its name, as it is for that model. Raises BadRecipe."""
     if name not in RECIPES:
         raise BadRecipe(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -197,7 +197,7 @@ def test_an_epoch_is_every_training_image_once(batch_size: int) -> None:
     assert rows_of(pairs) != rows_of([(data.normalise(images), labels)])
 
 
-def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+def shift(images: Tensor, generator: torch.Generator, turns: Tensor) -> Tensor:
     """An augmentation that shows what it was given: bytes, moved by a random number of pixels."""
     assert images.dtype == torch.uint8 and images.shape[1:] == (1, 28, 28)
     return images.roll(int(torch.randint(28, (), generator=generator)), dims=3)
@@ -241,3 +241,14 @@ def test_full_batches_have_the_sizes_of_the_course() -> None:
     assert (batches.images, batches.steps) == (55_000, 430)
     assert [tuple(x.shape) for x, _ in batches.val()] == [(500, 1, 28, 28)] * 10
     assert torch.equal(torch.cat([y for _, y in batches.val()]), load("val")[1])
+
+
+@pytest.mark.parametrize("dataset", ["tiny", "full"])
+def test_no_image_is_in_two_splits_nor_twice_in_one(dataset: str) -> None:
+    """By the bytes of the images. The set has no exact duplicates: it was cleaned on 31 August 2017."""
+    split_of: dict[bytes, str] = {}
+    for split in data.SPLITS:
+        for image in data.load(split, dataset=dataset)[0].numpy():
+            assert image.tobytes() not in split_of, f"an image of {split} is also in {split_of[image.tobytes()]}"
+            split_of[image.tobytes()] = split
+    assert len(split_of) == {"tiny": 600, "full": 70_000}[dataset]

@@ -1,0 +1,151 @@
+"""Many runs one after the other: models, recipes and seeds from a file, a row of results for each.
+
+The file is JSON: {"runs": [{"model": "resnet18", "recipe": "fast", "seeds": [0, 1], "changes": {"lr": 0.2}}]},
+where `changes` replaces fields of the recipe. Choices belong on validation data, so the test set stays closed
+unless the file says "test": true, which is for recipes that are fixed.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fmnist_lib import files, lab, models, recipes
+from fmnist_lib.checkpoint import Run
+from fmnist_lib.recipes import BadRecipe, Recipe
+
+
+class SweepError(ValueError):
+    """A sweep's file that cannot be followed; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a sweep; `changes` are the recipe's fields that differ from the named one."""
+
+    model: str
+    recipe: Recipe
+    seed: int
+    changes: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Tells this run from any other: model, the whole recipe and seed."""
+        text = json.dumps([self.model, asdict(self.recipe), self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """The run's folder within the sweep's."""
+        return f"{lab.run_name(self.model, self.recipe.name, seed=self.seed)}-{self.key}"
+
+
+def read_entries(path: Path) -> tuple[list[Entry], bool]:
+    """The runs of a sweep's file, and whether the test set is opened. Raises SweepError, BadRecipe, UnknownModel."""
+    try:
+        content = json.loads(path.read_text())
+        entries = [entry for row in content["runs"] for entry in read_row(row)]
+        return entries, bool(content.get("test", False))
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise SweepError(f"{path} is no sweep: {error!r}. See the first lines of fmnist_lib/sweep.py") from error
+
+
+def read_row(row: dict[str, Any]) -> Iterator[Entry]:
+    """The runs that one row of the file asks for."""
+    changes = row.get("changes", {})
+    if row["model"] not in models.REGISTRY:
+        models.build(row["model"])  # raises UnknownModel, which lists the valid names
+    try:
+        recipe = replace(recipes.find_recipe(row["recipe"], model=row["model"]), **changes)
+    except TypeError as error:
+        raise BadRecipe(f"changes of {row['model']}, {row['recipe']}: {error}") from error
+    for seed in row.get("seeds", [0]):
+        yield Entry(row["model"], recipe, seed, changes)
+
+
+def run_sweep(
+    path: Path,
+    *,
+    out: Path | None = None,
+    device: str = "auto",
+    data_folder: Path | None = None,
+    tell: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Run what the file asks for and is not in its results yet; returns the rows of the whole sweep.
+
+    The results are the file's name with .csv, brought up to date after each run; runs lie in `out`, by default the
+    file's name without its suffix, each resumed from its last epoch after a kill.
+    """
+    entries, test = read_entries(path)
+    results = path.with_suffix(".csv")
+    rows = read_rows(results)
+    done = {row["key"] for row in rows}
+    folder = out or path.with_suffix("")
+    for number, entry in enumerate(entries, start=1):
+        if entry.key in done:
+            continue
+        tell(f"{number}/{len(entries)} {entry.model} {entry.recipe.name} seed {entry.seed} {json.dumps(entry.changes)}")
+        rows.append(run_entry(entry, folder / entry.folder, test=test, device=device, data_folder=data_folder))
+        write_rows(results, rows)
+        tell("  " + ", ".join(f"{name} {rows[-1][name]}" for name in ("seconds", "val_accuracy", "val_flip")))
+    return [row for row in rows if row["key"] in {entry.key for entry in entries}]
+
+
+def run_entry(entry: Entry, folder: Path, *, test: bool, device: str, data_folder: Path | None) -> dict[str, Any]:
+    """Train one run, measure it, and keep its weights but not its epochs."""
+    run = lab.fit_run(entry.model, entry.recipe, seed=entry.seed, out=folder, device=device, data_folder=data_folder)
+    lab.measure_run(run, ("val", "test") if test else ("val",), device=device, folder=data_folder)
+    shutil.rmtree(folder / "epochs", ignore_errors=True)
+    return make_row(entry, run)
+
+
+def make_row(entry: Entry, run: Run) -> dict[str, Any]:
+    """A run's line of results; all values are text, as they come back from the file."""
+    accuracy = {
+        f"{split}_{kind}": values[kind] if kind == "accuracy" else values.get("flip", {}).get("accuracy", "")
+        for split, values in run.evaluation.items()
+        for kind in ("accuracy", "flip")
+    }
+    row = {
+        "key": entry.key,
+        "model": entry.model,
+        "recipe": entry.recipe.name,
+        "settings": json.dumps(settings(entry.recipe)),
+        "seed": entry.seed,
+        "epochs": run.epochs_done,
+        "parameters": models.count_parameters(run.model()),
+        "seconds": round(run.seconds, 2),
+        **{"val_accuracy": "", "val_flip": "", "test_accuracy": "", "test_flip": ""},
+        **accuracy,
+        **{name: run.environment[name] for name in ("processor", "cores", "device", "threads", "torch", "git_commit")},
+    }
+    return {name: str(value) for name, value in row.items()}
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's fields that are not at their defaults: they say the same when named recipes have moved on."""
+    defaults = asdict(Recipe(recipe.name))
+    return {name: value for name, value in asdict(recipe).items() if value != defaults[name]}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results file, none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a results file as a whole."""
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,55 @@
+"""What the command line says to people: each command's result in words."""
+
+from typing import Any
+
+
+def describe_data(result: dict[str, Any]) -> str:
+    """For people."""
+    return f"Fashion-MNIST from {result['source']}: {result['folder']}\nAll four files verified by SHA-256."
+
+
+def describe_train(result: dict[str, Any]) -> str:
+    """For people."""
+    flip = ""
+    if "test_flip" in result:
+        flip = f"; with flip test-time augmentation {result['val_flip']:.2%} and {result['test_flip']:.2%}"
+    return (
+        f"{result['model']}, recipe {result['recipe']}: {result['epochs']} epochs in {result['seconds']:.0f} s of "
+        f"training; validation {result['val_accuracy']:.2%}, test {result['test_accuracy']:.2%}{flip}\n"
+        f"run: {result['run']}\nfigures: {result['figures']}"
+    )
+
+
+def describe_evaluate(result: dict[str, Any]) -> str:
+    """For people."""
+    head = f"{result['model']} on {result['images']} {result['split']} images: "
+    lines = [f"{head}accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}"]
+    if flip := result.get("flip"):
+        lines.append(f"with flip test-time augmentation {flip['accuracy']:.2%}, loss {flip['loss']:.4f}")
+    lines += [f"  {name:12} {share:7.2%}" for name, share in result["per_class"].items()]
+    return "\n".join(lines)
+
+
+def describe_predict(result: dict[str, Any]) -> str:
+    """For people: the three likeliest classes of each picture."""
+    lines = []
+    for answer in result["predictions"]:
+        ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+        lines.append(f"{answer['image']}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    return "\n".join(lines)
+
+
+def describe_record(result: dict[str, Any]) -> str:
+    """For people."""
+    kept = "" if result["recorded"] else " (no stored epochs: the recording was kept, the figures drawn anew from it)"
+    return f"epochs {', '.join(map(str, result['epochs']))}{kept}\nfigures: {result['figures']}"
+
+
+def describe_sweep(result: dict[str, Any]) -> str:
+    """For people."""
+    return f"{len(result['runs'])} runs: {result['results']}"
+
+
+def describe_report(result: dict[str, Any]) -> str:
+    """For people."""
+    return "\n".join(f"{what}: {path}" for what, path in result.items())

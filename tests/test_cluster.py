@@ -1,0 +1,60 @@
+"""docs/cluster.md: its numbers are those of scaling.json, and its prediction is simple arithmetic."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+RESULT = BENCHMARKS / "scaling.json"
+PAGE = ROOT / "docs" / "cluster.md"
+
+sys.path.insert(0, str(BENCHMARKS))
+from network import LATENCY, Step, bytes_sent, fit_line  # noqa: E402 (benchmarks are no package)
+
+
+@pytest.mark.skipif(not RESULT.exists(), reason="not measured yet")
+def test_the_page_shows_the_measured_numbers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    shutil.copy(PAGE, page)
+    command = [sys.executable, str(BENCHMARKS / "scaling.py"), "--page", str(page)]
+    subprocess.run(command, check=True, env=os.environ)
+    assert page.read_text() == PAGE.read_text(), "run python benchmarks/scaling.py --page"
+
+
+@pytest.mark.parametrize("machines", [2, 3, 5])
+def test_bytes_sent_are_those_of_a_ring(machines: int) -> None:
+    """By passing parts on, one by one, until every machine has every sum."""
+    values = [[float(machine * machines + part) for part in range(machines)] for machine in range(machines)]
+    expected = [sum(column) for column in zip(*values, strict=True)]
+    sent = 0
+    for round_number in range(2 * (machines - 1)):
+        adds = round_number < machines - 1
+        parts = [(machine - round_number) % machines for machine in range(machines)]
+        moving = [values[machine][part] for machine, part in enumerate(parts)]
+        for machine, part in enumerate(parts):
+            target = (machine + 1) % machines
+            values[target][part] = moving[machine] + (values[target][part] if adds else 0)
+        sent += 1  # part of each machine
+    assert values == [expected] * machines
+    assert bytes_sent(machines, machines) == pytest.approx(sent)
+
+
+def test_the_limit_is_where_sending_takes_as_long_as_computing() -> None:
+    step = Step(fixed=0.0, per_image=0.001, batch=128, gradient_bytes=10**6)
+    prediction = step.predict(1.0)
+    limit = prediction["machines_at_limit"]
+    seconds = {machines: (step.compute(machines), step.exchange(machines, gigabits=1.0)) for machines in range(2, 129)}
+    assert all(computing > sending for machines, (computing, sending) in seconds.items() if machines < limit)
+    assert seconds[limit][0] <= seconds[limit][1]
+    row = prediction["rows"][0]
+    assert row["exchange_ms"] == pytest.approx(8.0 + 2 * LATENCY * 1e3)  # 1 MB at 1 Gbit/s, and two messages
+    assert row["speedup"] == pytest.approx(128 / (64 + row["exchange_ms"]), abs=0.01)
+
+
+def test_a_line_is_found() -> None:
+    assert fit_line({batch: 0.004 + 0.0005 * batch for batch in (32, 64, 512)}) == pytest.approx((0.004, 0.0005))

@@ -1,0 +1,91 @@
+"""Sweeps: many runs from a file, once each."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from fmnist_lib import lab, sweep
+from fmnist_lib.__main__ import main
+from fmnist_lib.recipes import BadRecipe
+
+SMALL = {"epochs": 1, "overrides": {"widths": [2, 2, 2, 2, 2], "hidden": 8}}
+
+
+def write(path: Path, *rows: dict, **more: object) -> Path:
+    path.write_text(json.dumps({"runs": list(rows), **more}))
+    return path
+
+
+def row(**changes: object) -> dict:
+    return {"model": "alexnet", "recipe": "smoke", "seeds": [0, 1], "changes": SMALL | changes}
+
+
+def test_a_row_per_run_and_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = write(tmp_path / "sweep.json", row())
+    assert main(["sweep", str(file), "--device", "cpu", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["runs"]
+    assert [line["seed"] for line in first] == ["0", "1"]
+    assert all(0 <= float(line["val_accuracy"]) <= 1 and line["test_accuracy"] == "" for line in first)
+    write(file, row(), row(lr=0.002))
+    told: list[str] = []
+    rows = sweep.run_sweep(file, device="cpu", tell=told.append)
+    assert rows[:2] == first
+    assert len(rows) == 4
+    assert sum("alexnet" in line for line in told) == 2
+    with (tmp_path / "sweep.csv").open(newline="") as lines:
+        assert list(csv.DictReader(lines)) == rows
+    assert json.loads(rows[2]["changes"])["lr"] == 0.002
+
+
+def test_the_test_set_is_opened_only_when_the_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    evaluate = lab.evaluate_run
+    monkeypatch.setattr(
+        lab, "evaluate_run", lambda run, split, **more: asked.append(split) or evaluate(run, split, **more)
+    )
+    sweep.run_sweep(write(tmp_path / "closed.json", row()), device="cpu", tell=lambda _: None)
+    assert set(asked) == {"val"}
+    rows = sweep.run_sweep(write(tmp_path / "open.json", row(), test=True), device="cpu", tell=lambda _: None)
+    assert set(asked) == {"val", "test"}
+    assert all(float(line["test_accuracy"]) > 0 for line in rows)
+
+
+def test_a_killed_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "sweep.json", row(epochs=3))
+    fit = lab.fit_run
+
+    def interrupted(model: str, recipe: object, *, seed: int, **more: object) -> object:
+        if seed == 1:
+
+            def stop(progress) -> None:
+                if progress.epoch == 2:
+                    raise KeyboardInterrupt
+
+            more["on_epoch"] = [stop]
+        return fit(model, recipe, seed=seed, **more)
+
+    monkeypatch.setattr(lab, "fit_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run_sweep(file, device="cpu", tell=lambda _: None)
+    assert len(sweep.read_rows(tmp_path / "sweep.csv")) == 1
+    epochs: list[int] = []
+    monkeypatch.setattr(
+        lab, "fit_run", lambda *a, **k: fit(*a, **k, on_epoch=[lambda progress: epochs.append(progress.epoch)])
+    )
+    assert len(sweep.run_sweep(file, device="cpu", tell=lambda _: None)) == 2
+    assert epochs == [3]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": [{}]}', '{"runs": 3}', "nonsense"])
+def test_a_file_that_is_no_sweep(tmp_path: Path, text: str, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "sweep.json"
+    file.write_text(text)
+    assert main(["sweep", str(file)]) == 1
+    assert "is no sweep" in capsys.readouterr().err
+
+
+def test_what_is_misspelt_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="lerning_rate"):
+        sweep.read_entries(write(tmp_path / "sweep.json", row(lerning_rate=1)))
