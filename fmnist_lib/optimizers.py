@@ -5,6 +5,7 @@ Letters: O and I output and input channels of a filter (O, I, height, width); lr
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +36,17 @@ class FilterMuon(torch.optim.Muon):
         )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Bring filters and gradients into matrix form, make torch's step, and bring the filters back."""
         matrices = self.param_groups[0]["params"]
         for weight, matrix in zip(self.filters, matrices, strict=True):
             matrix.copy_(as_matrix(weight))
-            matrix.grad = as_matrix(weight.grad).contiguous()
-        super().step(closure)
+            matrix.grad = None if weight.grad is None else as_matrix(weight.grad).contiguous()
+        loss = super().step(closure)
         for weight, matrix in zip(self.filters, matrices, strict=True):
             outputs, inputs, height, width = weight.shape
             weight.copy_(matrix.view(outputs, height, width, inputs).permute(0, 3, 1, 2))
+        return loss
 
 
 def as_matrix(weight: Tensor) -> Tensor:
@@ -60,7 +62,9 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     by AdamW.
     """
     if recipe.optimizer == "adam":
-        made = [torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)]
+        made: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        ]
     else:
         made = make_decoupled(model, recipe)
     for optimizer in made:
@@ -72,9 +76,9 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
 def make_decoupled(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Optimisers that treat weights and biases differently."""
     weights = [p for p in model.parameters() if p.ndim > 1]
-    biases = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     lr, decay = recipe.lr, recipe.weight_decay
-    biases["lr"] = lr * recipe.bias_lr
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    biases: dict[str, Any] = {"params": vectors, "weight_decay": 0.0, "lr": lr * recipe.bias_lr}
     if recipe.optimizer == "sgd":
         groups = [{"params": weights}, biases]
         return [torch.optim.SGD(groups, lr=lr, weight_decay=decay, momentum=0.9, nesterov=True, fused=True)]
