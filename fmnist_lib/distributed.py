@@ -151,13 +151,25 @@ def joined(device: str = "auto") -> Iterator[World]:
     # DDP imports this module, which keeps as a default argument the group that it finds (torch 2.14). Imported now it
     # finds none; otherwise gloo's threads outlive the group, and one that still holds a tensor aborts the exit.
     importlib.import_module("torch.distributed.nn.functional")
-    distributed.init_process_group(backend, rank=world.rank, world_size=world.size)
+    distributed.init_process_group(backend, store=find_store(world), rank=world.rank, world_size=world.size)
     try:
         yield world
         world.sum(torch.zeros(1))
     finally:
         distributed.destroy_process_group()
         torch.set_num_threads(threads)
+
+
+def find_store(world: World) -> distributed.Store:
+    """Where the ranks leave each other their addresses.
+
+    One torchrun keeps its store when it starts its ranks anew, and with it the addresses of the dead: each start has
+    names of its own in it. Several make a new store each time, and need not have counted the same starts
+    (pytorch#135712).
+    """
+    store, _, _ = next(distributed.rendezvous("env://", world.rank, world.size))
+    starts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
+    return distributed.PrefixStore(f"start {starts}", store)
 
 
 def find_backend(world: World, device: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -83,16 +84,18 @@ def train_with_everything(world: World) -> dict[str, Any]:
         return evaluate_epoch(*arguments, **options)
 
     progress: train.Progress
-    train.start, train.evaluate = watched_start, watched_evaluate
-    precision.make_plan = lambda *_, **__: precision.Plan(
-        mixed=True, float32_layers=(f"features.conv{world.rank + 1}",)
-    )
+    plan = precision.Plan(mixed=True, float32_layers=(f"features.conv{world.rank + 1}",))
     model = models.build_seeded("alexnet", world.rank, norm=True, **SMALL)  # the first rank's weights are to win
-    keep = [lambda progress: states.append(copy.deepcopy(train.capture_state(progress)))]
-    train.fit(model, make_batches(), recipe, device="cpu", world=world, on_epoch=keep)
-    resume = world.share(lambda: states[1])
     resumed = models.build_seeded("alexnet", 5, norm=True, **SMALL)
-    train.fit(resumed, make_batches(), recipe, device="cpu", world=world, resume=resume)
+    keep = [lambda progress: states.append(copy.deepcopy(train.capture_state(progress)))]
+    with (
+        mock.patch.object(train, "start", watched_start),
+        mock.patch.object(train, "evaluate", watched_evaluate),
+        mock.patch.object(precision, "make_plan", lambda *_, **__: plan),
+    ):
+        train.fit(model, make_batches(), recipe, device="cpu", world=world, on_epoch=keep)
+        resume = world.share(lambda: states[1])
+        train.fit(resumed, make_batches(), recipe, device="cpu", world=world, resume=resume)
     return {
         "weights": model.state_dict(),
         "resumed": resumed.state_dict(),

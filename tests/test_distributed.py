@@ -72,8 +72,7 @@ def test_every_image_is_evaluated_once(size: int, ranks: Callable[[int], Seen]) 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_image_is_trained_on_once(size: int, ranks: Callable[[int], Seen]) -> None:
     (expected,) = ranks(1)[0]["train_frozen"]
-    for seen in ranks(size):
-        (row,) = seen["train_frozen"]
+    for (row,) in (seen["train_frozen"] for seen in ranks(size)):
         assert row["train_accuracy"] * 400 == pytest.approx(expected["train_accuracy"] * 400, abs=1e-9)
         assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-6)
 
@@ -146,7 +145,7 @@ def two_machines(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[s
     folders = [tmp_path_factory.mktemp("machine") / "run" for _ in range(2)]
     threads = str(max(1, distributed.count_cores() // 2))  # as the two ranks of one machine have
     agents = [train(folder, launch=launch, OMP_NUM_THREADS=threads) for folder in folders]
-    try:
+    try:  # when one fails, the other waits for it
         printed = [agent.communicate(timeout=120) for agent in agents]
     finally:
         for agent in agents:
@@ -183,8 +182,7 @@ def test_a_killed_rank_costs_an_epoch_at_most(tmp_path: Path, two_machines: tupl
     assert json.loads(printed)["epochs"] == EPOCHS
     assert errors.count("epoch 1 of") == 1  # it was not trained again, and --fresh did not delete it
     assert state.stat().st_mtime_ns == before
-    weights, unbroken = ((path / "weights.safetensors").read_bytes() for path in (out, two_machines[0]))
-    assert weights == unbroken
+    assert (out / "weights.safetensors").read_bytes() == (two_machines[0] / "weights.safetensors").read_bytes()
 
 
 def find_rank(rank: int, out: Path) -> int:
@@ -204,8 +202,8 @@ def test_shards_are_the_global_batch_with_the_same_augmentation(size: int) -> No
         shards = [World(rank, size).shard(x, y) for rank in range(size)]
         assert sum(shard.images for shard in shards) == len(y)
         for rank, shard in enumerate(shards):
-            expected = (x, y) if len(y) < size else (x[rank::size], y[rank::size])
-            assert torch.equal(shard.x, expected[0]) and torch.equal(shard.y, expected[1])
+            rows = slice(None) if len(y) < size else slice(rank, None, size)
+            assert torch.equal(shard.x, x[rows]) and torch.equal(shard.y, y[rows])
         means = [shard.x.mean().item() * shard.images / shard.per_rank for shard in shards]
         assert sum(means) / size == pytest.approx(x.mean().item(), abs=1e-6)
 
@@ -226,8 +224,7 @@ def test_threads_per_rank(environment: dict[str, str], cores: int, expected: int
 
 def test_alone_nothing_is_joined() -> None:
     with distributed.joined("cpu") as world:
-        assert world is ALONE
-        assert not torch.distributed.is_initialized()
+        assert world is ALONE and not torch.distributed.is_initialized()
     model = torch.nn.Linear(1, 1)
     assert world.wrap(model) is model
 
@@ -246,7 +243,7 @@ def test_every_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         distributed.find_backend(World(rank=2, size=3, local_rank=2), "auto")
 
 
-def test_devices_that_cannot_train_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_cannot_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(DeviceError, match="device 'mps': choose --device cpu"):

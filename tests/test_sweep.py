@@ -36,7 +36,7 @@ def test_a_row_per_run_and_nothing_twice(tmp_path: Path, capsys: pytest.CaptureF
     assert sum("alexnet" in line for line in told) == 2
     with (tmp_path / "sweep.csv").open(newline="") as lines:
         assert list(csv.DictReader(lines)) == rows
-    assert json.loads(rows[2]["changes"])["lr"] == 0.002
+    assert json.loads(rows[2]["settings"])["lr"] == 0.002
 
 
 def test_the_test_set_is_opened_only_when_the_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
