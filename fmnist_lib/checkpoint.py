@@ -147,7 +147,7 @@ def fit_or_load(
 
     def store(progress: train.Progress) -> None:
         write_state(state_path(run.path, progress.epoch), train.capture_state(progress))
-        publish(run, progress.model.state_dict(), progress.history)
+        publish(run, progress.evaluated.state_dict(), progress.history)
 
     run.history = train.fit(
         models.build_seeded(model_name, seed, **run.overrides),

@@ -102,6 +102,14 @@ def test_every_epoch_can_be_had(tmp_path: Path) -> None:
         run.model(4)
 
 
+def test_the_weights_handed_on_are_those_that_were_validated(tmp_path: Path) -> None:
+    """Of a recipe that averages weights, the averaged ones."""
+    run = train(tmp_path, recipe=replace(SMOKE, ema=0.9))
+    validated = run.state(3)["model"]
+    assert any(not torch.equal(value, validated[name]) for name, value in run.state(3)["trained"].items())
+    assert all(torch.equal(value, validated[name]) for name, value in run.model().state_dict().items())
+
+
 def test_another_recipe_seed_or_model_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     train(tmp_path)
     before = weights(tmp_path)
