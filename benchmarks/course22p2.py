@@ -17,17 +17,17 @@ What differs from the course:
 Letters: N images, C channels, H height, W width; lr is the learning rate.
 """
 
-import argparse
 import itertools
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from measuring import first_test_batches, print_table, spread, write_result
+from contest import Rows, make_parser, run_seeds
+from measuring import first_test_batches
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -95,9 +95,7 @@ def load_batches(seed: int, *, images: int | None = None) -> data.Batches:
     return replace(batches, training=training, validation=validation)
 
 
-def run_course(
-    seed: int, epochs: int, *, images: int | None = None, channels_last: bool = False
-) -> list[dict[str, float]]:
+def run_course(seed: int, epochs: int, *, images: int | None = None, channels_last: bool = False) -> Rows:
     """Train the course's way: AdamW, one cycle of the learning rate up to 0.01.
 
     A row an epoch: epoch, training seconds so far, validation accuracy (0 to 1), and in the last row test accuracy.
@@ -109,7 +107,7 @@ def run_course(
     model = build_course().to(memory_format=layout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * batches.steps)
-    rows: list[dict[str, float]] = []
+    rows: Rows = []
     passed = 0.0
     for epoch in range(1, epochs + 1):
         passed += train_epoch(model, batches.train(epoch), optimizer=optimizer, schedule=schedule)
@@ -138,43 +136,21 @@ def train_epoch(
     return time.perf_counter() - started
 
 
-def summarise(runs: dict[int, list[dict[str, float]]]) -> dict[str, Any]:
-    """All rows, and the spread over the seeds of the last epoch's accuracies and of the time."""
-    last = [rows[-1] for rows in runs.values()]
-    parameters = count_parameters(build_course())
-    return {
-        "what": "fast.ai course22p2, 14_augment, rebuilt: AdamW, one cycle, batch 1024, fp32, images in memory",
-        "n": len(runs),
-        "epochs": int(last[0]["epoch"]),
-        "parameters": parameters,
-        "parameters_as_in_the_notebook": parameters == PARAMETERS,
-        "reported_by_the_course": {"epochs": 5, "test_accuracy": 0.934, "training_images": 60_000},
-        "training_seconds": spread([row["seconds"] for row in last], digits=1),
-        "seconds_per_epoch": spread([row["seconds"] / row["epoch"] for row in last], digits=1),
-        "val_accuracy": spread([row["val_accuracy"] for row in last]),
-        "test_accuracy": spread([row["test_accuracy"] for row in last]),
-        "runs": [{"seed": seed, "epochs": rows} for seed, rows in runs.items()],
-    }
-
-
 def main() -> None:
-    """Train once a seed, and write the file after each, so that a long run can be stopped."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, help="only so many images, for a short check")
+    """Train once a seed."""
+    parser = make_parser(__doc__, out=RESULT)
     parser.add_argument("--channels-last", action="store_true", help="the memory layout that CPUs prefer")
-    parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()
-    layout = "NHWC" if options.channels_last else "NCHW"
-    about = {"training_images": options.images or 55_000, "memory_layout": layout}
-    runs: dict[int, list[dict[str, float]]] = {}
-    for seed in options.seeds:
-        runs[seed] = run_course(seed, options.epochs, images=options.images, channels_last=options.channels_last)
-        write_result(options.out, summarise(runs) | about)
-    last = {seed: rows[-1] for seed, rows in runs.items()}
-    names = ("epoch", "seconds", "val_accuracy", "test_accuracy")
-    print_table(("seed", *names), [(seed, *(row[name] for name in names)) for seed, row in last.items()])
+    model = build_course()
+    about = {
+        "what": "fast.ai course22p2, 14_augment, rebuilt: AdamW, one cycle, batch 1024, fp32, images in memory",
+        "training_images": options.images or 55_000,
+        "memory_layout": "NHWC" if options.channels_last else "NCHW",
+        "parameters_as_in_the_notebook": count_parameters(model) == PARAMETERS,
+        "reported_by_the_course": {"epochs": 5, "test_accuracy": 0.934, "training_images": 60_000},
+    }
+    run = partial(run_course, epochs=options.epochs, images=options.images, channels_last=options.channels_last)
+    run_seeds(options, run, model=model, about=about)
 
 
 if __name__ == "__main__":

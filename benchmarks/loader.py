@@ -39,7 +39,7 @@ Run = Callable[[], float]
 
 def choose_augmentations(recipe_name: str) -> dict[str, Augment | None]:
     """What ours is timed with: nothing, what a recipe does, and all that torchvision does here."""
-    recipe = find_recipe(recipe_name, model=MODELS[0])
+    recipe = find_recipe(recipe_name)
     return {
         "ours, no augmentation": None,
         f"ours, recipe {recipe_name}": make_augment(flip=recipe.flip, crop=recipe.crop, erase=recipe.erase),

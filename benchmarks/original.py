@@ -9,15 +9,15 @@ fmnist_lib's means to be faster is on. Test accuracy is looked at after each epo
 is chosen by it.
 """
 
-import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
-from measuring import first_test_batches, print_table, spread, write_result
+from contest import Rows, make_parser, run_seeds
+from measuring import first_test_batches
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -25,7 +25,6 @@ from torchvision import transforms
 
 from fmnist_lib import data
 from fmnist_lib.evaluation import evaluate
-from fmnist_lib.models import count_parameters
 
 BATCH_SIZE = 128
 LEARNING_RATE = 0.001
@@ -70,7 +69,7 @@ def train_epoch(model: nn.Module, loader: DataLoader, *, optimizer: torch.optim.
     return time.perf_counter() - started
 
 
-def run_original(seed: int, epochs: int, *, images: int | None = None) -> list[dict[str, float]]:
+def run_original(seed: int, epochs: int, *, images: int | None = None) -> Rows:
     """Train with the original recipe; a row an epoch: epoch, training seconds so far, test accuracy (0 to 1).
 
     Seeds torch's global random state. A process in which `devices.keep_memory` was called is not the original's.
@@ -80,7 +79,7 @@ def run_original(seed: int, epochs: int, *, images: int | None = None) -> list[d
     loader = DataLoader(Pictures(*load_all(images), transform=transform), batch_size=BATCH_SIZE, shuffle=True)
     model = build_original()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    rows: list[dict[str, float]] = []
+    rows: Rows = []
     passed = 0.0
     for epoch in range(1, epochs + 1):
         passed += train_epoch(model, loader, optimizer=optimizer)
@@ -90,38 +89,16 @@ def run_original(seed: int, epochs: int, *, images: int | None = None) -> list[d
     return rows
 
 
-def summarise(runs: dict[int, list[dict[str, float]]]) -> dict[str, Any]:
-    """All rows, and the spread over the seeds of the last epoch's accuracy and of the time."""
-    last = [rows[-1] for rows in runs.values()]
-    return {
-        "what": "the original recipe: torchvision ResNet-18, Adam 0.001, batch 128, fp32, NCHW, DataLoader, no workers",
-        "n": len(runs),
-        "epochs": int(last[0]["epoch"]),
-        "parameters": count_parameters(build_original()),
-        "training_seconds": spread([row["seconds"] for row in last], digits=1),
-        "test_accuracy": spread([row["test_accuracy"] for row in last]),
-        "seconds_per_epoch": spread([row["seconds"] / row["epoch"] for row in last], digits=1),
-        "torchvision": torchvision.__version__,
-        "runs": [{"seed": seed, "epochs": rows} for seed, rows in runs.items()],
-    }
-
-
 def main() -> None:
-    """Train once a seed, and write the file after each, so that a long run can be stopped."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, help="only so many images, for a short check")
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
-    runs: dict[int, list[dict[str, float]]] = {}
-    for seed in options.seeds:
-        runs[seed] = run_original(seed, options.epochs, images=options.images)
-        write_result(options.out, summarise(runs) | {"training_images": options.images or 60_000})
-    headings = ("seed", "epochs", "seconds", "test accuracy")
-    last = {seed: rows[-1] for seed, rows in runs.items()}
-    rows = [(seed, row["epoch"], row["seconds"], row["test_accuracy"]) for seed, row in last.items()]
-    print_table(headings, rows)
+    """Train once a seed."""
+    options = make_parser(__doc__, out=RESULT).parse_args()
+    about = {
+        "what": "the original recipe: torchvision ResNet-18, Adam 0.001, batch 128, fp32, NCHW, DataLoader, no workers",
+        "training_images": options.images or 60_000,
+        "torchvision": torchvision.__version__,
+    }
+    run = partial(run_original, epochs=options.epochs, images=options.images)
+    run_seeds(options, run, model=build_original(), about=about)
 
 
 if __name__ == "__main__":

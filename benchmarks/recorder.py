@@ -8,26 +8,18 @@ A snapshot is taken once an epoch, as `lab` takes it; an epoch has 430 steps of 
 
 import json
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import seconds, write_result
 from torch.nn import functional
 
-from fmnist_lib import data, lab, machine, models
+from fmnist_lib import data, lab, models
 from fmnist_lib.recorder import Recorder
 
 TURNS = 15
 STEPS_PER_EPOCH = 430
 RESULT = Path(__file__).with_suffix(".json")
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """The time of one call."""
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -59,9 +51,8 @@ def main() -> None:
         "snapshot_in_steps": {"min": round(min(ratios), 2), "max": round(max(ratios), 2)},
         "packing_seconds_per_epoch": round(packing, 4),
         "share_of_an_epoch": round((snapshot_seconds + packing) / (step_seconds * STEPS_PER_EPOCH), 4),
-        "machine": machine.describe("cpu"),
     }
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_result(RESULT, figures)
     print(json.dumps(figures, indent=2))
 
 

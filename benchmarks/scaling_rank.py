@@ -12,14 +12,13 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from step import full_batches
 
-from fmnist_lib import data, models, precision, train
-from fmnist_lib.augment import make_augment
+from fmnist_lib import lab, models, precision, train
 from fmnist_lib.devices import keep_memory
 from fmnist_lib.distributed import World, joined
 from fmnist_lib.precision import Plan
@@ -27,12 +26,6 @@ from fmnist_lib.recipes import find_recipe
 
 WARM_UP = 10  # steps: memory is got, the kernels are chosen, and DDP arranges its buckets
 WIDTHS = (16, 32, 64, 128)
-
-
-def full_batches(batches: data.Batches, count: int) -> Iterator[data.Pair]:
-    """So many training batches of the full size, from as many epochs as that takes."""
-    every = itertools.chain.from_iterable(batches.train(epoch) for epoch in itertools.count(1))
-    return itertools.islice((pair for pair in every if len(pair[1]) == batches.batch_size), count)
 
 
 def memory_mib(field: str) -> float | None:
@@ -50,7 +43,7 @@ def memory_mib(field: str) -> float | None:
 def measure(world: World, options: argparse.Namespace) -> dict[str, object]:
     """Train so many steps after the warm-up; the first rank's seconds, and the memory of each."""
     recipe = replace(find_recipe("fast"), batch_size=options.batch, precision="float32")
-    batches = data.batches(batch_size=recipe.batch_size, augment=make_augment(flip=recipe.flip))
+    batches = lab.make_batches(recipe, seed=0)
     widths = tuple(int(width * options.width) for width in WIDTHS)
     model = models.build_seeded(options.model, 0, widths=widths).to(memory_format=torch.channels_last)
     at_start = memory_mib("VmRSS") or 0.0
@@ -58,7 +51,7 @@ def measure(world: World, options: argparse.Namespace) -> dict[str, object]:
     progress.plan = Plan.from_dict(json.loads(options.plan))  # the same in every process, whatever its clock says
     clock: list[float] = []
     with precision.applied(progress.plan, model):
-        pairs = full_batches(batches, WARM_UP + options.steps)
+        pairs = itertools.islice(full_batches(batches), WARM_UP + options.steps)
         train.train_epoch(progress, pairs, torch.device("cpu"), [lambda _: clock.append(time.perf_counter())])
     memory = torch.zeros(2, world.size, dtype=torch.float64)
     memory[:, world.rank] = torch.tensor([at_start, memory_mib("VmHWM") or 0.0])

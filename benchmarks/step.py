@@ -32,10 +32,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def endless_batches(dataset: str) -> Iterator[data.Pair]:
-    """Training batches of one size, epoch after epoch."""
-    batches = data.batches(dataset=dataset, batch_size=BATCH_SIZE)
+    """Training batches of 128 of a set, without augmentation, epoch after epoch."""
+    return full_batches(data.batches(dataset=dataset, batch_size=BATCH_SIZE))
+
+
+def full_batches(batches: data.Batches) -> Iterator[data.Pair]:
+    """Training batches of the full size, epoch after epoch."""
     for epoch in itertools.count(1):
-        yield from (pair for pair in batches.train(epoch) if len(pair[1]) == BATCH_SIZE)
+        yield from (pair for pair in batches.train(epoch) if len(pair[1]) == batches.batch_size)
 
 
 def make_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:

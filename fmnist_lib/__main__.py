@@ -164,12 +164,7 @@ def summary(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "epochs": run.epochs_done,
         "seconds": run.seconds,
-        **{f"{split}_accuracy": figures["accuracy"] for split, figures in run.evaluation.items()},
-        **{
-            f"{split}_flip": figures["flip"]["accuracy"]
-            for split, figures in run.evaluation.items()
-            if "flip" in figures
-        },
+        **lab.accuracies(run),
     }
 
 

@@ -41,7 +41,7 @@ def mirror(images: Tensor, chosen: Tensor) -> Tensor:
     """The images with those that are `chosen`, bool (N,), mirrored left to right.
 
     Alternating instead of tossing a coin each time shows every image and its mirror image equally often
-    (Jordan 2024, arXiv:2404.00498, section 3.6).
+    (Jordan 2024, arXiv:2404.00498).
     """
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
 

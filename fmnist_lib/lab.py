@@ -123,6 +123,16 @@ def measure_run(
                 run.save()
 
 
+def accuracies(run: Run) -> dict[str, float]:
+    """The run's accuracies by name: SPLIT_accuracy, and SPLIT_flip with test-time augmentation where it was used."""
+    found = {}
+    for split, values in run.evaluation.items():
+        found[f"{split}_accuracy"] = values["accuracy"]
+        if "flip" in values:
+            found[f"{split}_flip"] = values["flip"]["accuracy"]
+    return found
+
+
 def make_batches(recipe: Recipe, *, seed: int, folder: Path | None = None) -> data.Batches:
     """The recipe's data, batch size and augmentation."""
     augment = make_augment(flip=recipe.flip, crop=recipe.crop, erase=recipe.erase)

@@ -80,7 +80,7 @@ class ResNet(ViewableModel):
     """Four stages of blocks after a stem that by default keeps the resolution of the small images.
 
     `depths` and `widths` give the blocks and the channels of each stage; `block` is ResidualBlock or PlainBlock;
-    `stem_stride` 2 makes all maps half as high and wide, and a training step three times as fast.
+    `stem_stride` 2 makes all maps half as high and wide, and a training step more than twice as fast.
     """
 
     def __init__(
@@ -200,9 +200,14 @@ def build(name: str, **overrides: Any) -> ViewableModel:
     The weights come from torch's global random state: seed it first, or call `build_seeded`.
     Raises UnknownModel.
     """
+    return find_model(name)(**overrides)
+
+
+def find_model(name: str) -> Callable[..., ViewableModel]:
+    """What constructs the model of that name. Raises UnknownModel."""
     if name not in REGISTRY:
         raise UnknownModel(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
-    return REGISTRY[name](**overrides)
+    return REGISTRY[name]
 
 
 def build_seeded(name: str, seed: int, **overrides: Any) -> ViewableModel:

@@ -19,12 +19,12 @@ class BadRecipe(ValueError):
 class Recipe:
     """All that decides how a model is trained, besides the model's name and the seed.
 
-    `dataset` is a name for whoever makes the batches, as are `images` (training images an epoch, drawn anew for each;
-    0 for all), `flip` (alternating), `crop` (pixels) and `erase`
-    (probability), which `augment.make_augment` takes; `overrides` are the model's constructor arguments. `lr` and
-    `weight_decay` are the optimiser's, `bias_lr` multiplies lr for biases and norms; lr follows `schedule` after a
-    rise over the share `warmup` of all steps. `ema` is the decay per step of the averaged weights that are
-    evaluated and kept, 0 for none. `precision` "bfloat16" is taken where `precision.make_plan` finds it right.
+    For whoever makes the batches: `dataset` is a name, `images` are the training images of an epoch, drawn anew for
+    each (0 for all), `flip` (alternating), `crop` (pixels) and `erase` (probability) go to `augment.make_augment`.
+    `overrides` are the model's constructor arguments. `lr` and `weight_decay` are the optimiser's, `bias_lr`
+    multiplies lr for biases and norms; lr follows `schedule` after a rise over the share `warmup` of all steps. `ema`
+    is the decay per step of the averaged weights that are evaluated and kept, 0 for none. `precision` "bfloat16" is
+    taken where `precision.make_plan` finds it right.
     """
 
     name: str
@@ -93,8 +93,8 @@ RECIPES = {
 }
 
 
-def find_recipe(name: str, *, model: str = "") -> Recipe:
-    """A recipe by its name, as it is for that model. Raises BadRecipe."""
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its name. Raises BadRecipe."""
     if name not in RECIPES:
         raise BadRecipe(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES[name]

@@ -58,10 +58,9 @@ def read_entries(path: Path) -> tuple[list[Entry], bool]:
 def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     """The runs that one row of the file asks for."""
     changes = row.get("changes", {})
-    if row["model"] not in models.REGISTRY:
-        models.build(row["model"])  # raises UnknownModel, which lists the valid names
+    models.find_model(row["model"])
     try:
-        recipe = replace(recipes.find_recipe(row["recipe"], model=row["model"]), **changes)
+        recipe = replace(recipes.find_recipe(row["recipe"]), **changes)
     except TypeError as error:
         raise BadRecipe(f"changes of {row['model']}, {row['recipe']}: {error}") from error
     for seed in row.get("seeds", [0]):
@@ -82,6 +81,7 @@ def run_sweep(
     file's name without its suffix, each resumed from its last epoch after a kill.
     """
     entries, test = read_entries(path)
+    wanted = {entry.key for entry in entries}
     results = path.with_suffix(".csv")
     rows = read_rows(results)
     done = {row["key"] for row in rows}
@@ -93,7 +93,7 @@ def run_sweep(
         rows.append(run_entry(entry, folder / entry.folder, test=test, device=device, data_folder=data_folder))
         write_rows(results, rows)
         tell("  " + ", ".join(f"{name} {rows[-1][name]}" for name in ("seconds", "val_accuracy", "val_flip")))
-    return [row for row in rows if row["key"] in {entry.key for entry in entries}]
+    return [row for row in rows if row["key"] in wanted]
 
 
 def run_entry(entry: Entry, folder: Path, *, test: bool, device: str, data_folder: Path | None) -> dict[str, Any]:
@@ -106,11 +106,6 @@ def run_entry(entry: Entry, folder: Path, *, test: bool, device: str, data_folde
 
 def make_row(entry: Entry, run: Run) -> dict[str, Any]:
     """A run's line of results; all values are text, as they come back from the file."""
-    accuracy = {
-        f"{split}_{kind}": values[kind] if kind == "accuracy" else values.get("flip", {}).get("accuracy", "")
-        for split, values in run.evaluation.items()
-        for kind in ("accuracy", "flip")
-    }
     row = {
         "key": entry.key,
         "model": entry.model,
@@ -120,8 +115,8 @@ def make_row(entry: Entry, run: Run) -> dict[str, Any]:
         "epochs": run.epochs_done,
         "parameters": models.count_parameters(run.model()),
         "seconds": round(run.seconds, 2),
-        **{"val_accuracy": "", "val_flip": "", "test_accuracy": "", "test_flip": ""},
-        **accuracy,
+        **dict.fromkeys(("val_accuracy", "val_flip", "test_accuracy", "test_flip"), ""),
+        **lab.accuracies(run),
         **{name: run.environment[name] for name in ("processor", "cores", "device", "threads", "torch", "git_commit")},
     }
     return {name: str(value) for name, value in row.items()}
@@ -143,7 +138,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a results file as a whole."""
-
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
