@@ -137,7 +137,7 @@ def run_data(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_train(options: argparse.Namespace) -> dict[str, Any]:
     """Train, resume or load."""
-    recipe = recipes.find_recipe(options.recipe)
+    recipe = recipes.find_recipe(options.recipe, options.model)
     if options.epochs:
         recipe = replace(recipe, epochs=options.epochs)
     bar = TerminalBar(options.model)

@@ -18,6 +18,8 @@ from fmnist_lib.storage import RunError
 
 PROBE_IMAGES = 128  # as many as a training batch
 COMPARISONS = ("plain18", "plain34")  # here to be compared: maps of their stage ends will do, and stay small
+RECORDED_EPOCHS = 12  # at most, the start included: a recording stays a few megabytes however long the training
+MAPS_IN_FULL = 6  # epochs up to which every activation is kept, and not the stage ends alone
 
 
 def home() -> Path:
@@ -202,7 +204,7 @@ def make_probe(dataset: str, *, folder: Path | None = None) -> Probe:
 
 
 def record_run(run: Run, *, device: str = "auto", data_folder: Path | None = None) -> Recording:
-    """Make recording.npz from the stored epochs, and the figures from it. Raises RunError when no epoch is stored."""
+    """Make recording.npz from stored epochs (at most `RECORDED_EPOCHS`), and the figures. RunError if there are none."""
     if not run.stored_epochs():
         raise RunError(f"no stored epochs in {run.path}: epochs/ is not handed on with a run; train with --fresh")
     model = run.model()
@@ -215,16 +217,23 @@ def record_run(run: Run, *, device: str = "auto", data_folder: Path | None = Non
         "classes": list(data.CLASSES),
         "labels": probe.labels[: probe.shown].tolist(),
     }
+    epochs = spread_out(run.stored_epochs(), RECORDED_EPOCHS)
     ends = stage_ends(model)
-    layers = ends if run.model_name in COMPARISONS else None
+    layers = ends if run.model_name in COMPARISONS or len(epochs) > MAPS_IN_FULL else None
     recorder = Recorder(model, probe=probe, layers=layers, gradient_layers=ends, about=about)
-    for epoch in run.stored_epochs():
+    for epoch in epochs:
         model.load_state_dict(run.state(epoch)["model"])
         recorder.snapshot(epoch)
     recording = recorder.recording()
     recording.save(run.path / "recording.npz")
     draw_run(run, recording)
     return recording
+
+
+def spread_out(epochs: Sequence[int], count: int) -> list[int]:
+    """At most so many of the epochs, evenly spread, the first and the last among them."""
+    count = min(count, len(epochs))
+    return [epochs[round(i * (len(epochs) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def draw_run(run: Run, recording: Recording) -> list[Path]:

@@ -17,17 +17,17 @@ NEWTON_SCHULZ_STEPS = 3  # as cifar10-airbench has it; torch's default is 5
 
 
 class FilterMuon(torch.optim.Muon):
-    """torch's Muon for convolution filters: each (O, I, height, width) is orthogonalised as a matrix
+    """torch's Muon for convolution filters too: each (O, I, height, width) is orthogonalised as a matrix
     (O, height * width * I), which torch.optim.Muon, made for matrices, leaves to its user.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. The step's size is matched to AdamW's
     (Liu et al. 2025, arXiv:2502.16982), so that both can share a learning rate.
     """
 
-    def __init__(self, filters: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float) -> None:
-        self.filters = list(filters)
+    def __init__(self, weights: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float) -> None:
+        self.weights = list(weights)
         super().__init__(
-            [nn.Parameter(as_matrix(weight.detach()).clone()) for weight in self.filters],
+            [nn.Parameter(as_matrix(weight.detach()).clone()) for weight in self.weights],
             lr=lr,
             weight_decay=weight_decay,
             momentum=momentum,
@@ -39,27 +39,26 @@ class FilterMuon(torch.optim.Muon):
     def step(self, closure: Any = None) -> Any:
         """Bring filters and gradients into matrix form, make torch's step, and bring the filters back."""
         matrices = self.param_groups[0]["params"]
-        for weight, matrix in zip(self.filters, matrices, strict=True):
+        for weight, matrix in zip(self.weights, matrices, strict=True):
             matrix.copy_(as_matrix(weight))
             matrix.grad = None if weight.grad is None else as_matrix(weight.grad).contiguous()
         loss = super().step(closure)
-        for weight, matrix in zip(self.filters, matrices, strict=True):
-            outputs, inputs, height, width = weight.shape
-            weight.copy_(matrix.view(outputs, height, width, inputs).permute(0, 3, 1, 2))
+        for weight, matrix in zip(self.weights, matrices, strict=True):
+            weight.copy_(matrix.view(weight.movedim(1, -1).shape).movedim(-1, 1))
         return loss
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """(O, I, height, width) -> (O, height * width * I); a view of a filter that is channels_last."""
-    return weight.permute(0, 2, 3, 1).flatten(1)
+    """(O, I, height, width) -> (O, height * width * I), and (O, I) as it is; a view of a filter in channels_last."""
+    return weight.movedim(1, -1).flatten(1)
 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """The recipe's optimisers over all parameters; each group keeps its base learning rate as `initial_lr`.
 
     "adam" is as the lab report has it: one group, decay on all. The others decay weights only, not biases and
-    norms, whose learning rate is multiplied by the recipe's `bias_lr`. "muon" moves filters by Muon and the rest
-    by AdamW.
+    norms, whose learning rate is multiplied by the recipe's `bias_lr`. "muon" moves filters and matrices by Muon,
+    the last matrix, which gives the classes' scores, and the rest by AdamW (Jordan et al. 2024).
     """
     if recipe.optimizer == "adam":
         made: list[torch.optim.Optimizer] = [
@@ -84,10 +83,11 @@ def make_decoupled(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimiz
         return [torch.optim.SGD(groups, lr=lr, weight_decay=decay, momentum=0.9, nesterov=True, fused=True)]
     if recipe.optimizer == "adamw":
         return [torch.optim.AdamW([{"params": weights}, biases], lr=lr, weight_decay=decay, fused=True)]
-    filters = [p for p in weights if p.ndim == 4]
-    rest = [{"params": [p for p in weights if p.ndim != 4]}, biases]
+    head = [p for p in weights if p.ndim == 2][-1:]
+    hidden = [p for p in weights if not head or p is not head[0]]
+    rest = [{"params": head}, biases]
     return [
-        FilterMuon(filters, lr=lr, weight_decay=decay, momentum=0.95),
+        FilterMuon(hidden, lr=lr, weight_decay=decay, momentum=0.95),
         torch.optim.AdamW(rest, lr=lr, weight_decay=decay, fused=True),
     ]
 

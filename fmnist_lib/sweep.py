@@ -60,7 +60,7 @@ def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     changes = row.get("changes", {})
     models.find_model(row["model"])
     try:
-        recipe = replace(recipes.find_recipe(row["recipe"]), **changes)
+        recipe = replace(recipes.find_recipe(row["recipe"], row["model"]), **changes)
     except TypeError as error:
         raise BadRecipe(f"changes of {row['model']}, {row['recipe']}: {error}") from error
     for seed in row.get("seeds", [0]):

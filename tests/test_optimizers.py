@@ -37,12 +37,21 @@ def test_muon_of_filters_is_torchs_muon_of_their_matrices() -> None:
         torch.testing.assert_close(weight.permute(0, 2, 3, 1).reshape(len(weight), -1), matrix)
 
 
-def test_muons_step_is_orthogonal() -> None:
-    weight = nn.Parameter(torch.zeros(6, 5, 3, 3))
-    weight.grad = torch.randn(6, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (6, 45)])
+def test_muons_step_is_orthogonal(shape: tuple[int, ...]) -> None:
+    weight = nn.Parameter(torch.zeros(shape))
+    weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     optimizers.FilterMuon([weight], lr=1.0, weight_decay=0.0, momentum=0.95).step()
     values = torch.linalg.svdvals(optimizers.as_matrix(weight.detach()))
     assert values.max() / values.min() < 2  # five Newton-Schulz steps bring them to 0.7 .. 1.2 of one value
+
+
+def test_muon_moves_all_matrices_but_the_last() -> None:
+    model = models.build_seeded("alexnet", 0, widths=(4, 4, 4, 4, 4), hidden=8)
+    muon, adamw = optimizers.make_optimizers(model, replace(BASE, optimizer="muon"))
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert [names[id(p)] for p in muon.weights][-2:] == ["classifier.linear1.weight", "classifier.linear2.weight"]
+    assert [names[id(p)] for p in adamw.param_groups[0]["params"]] == ["classifier.head.weight"]
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "adamw", "muon"])
