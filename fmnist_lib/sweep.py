@@ -1,7 +1,8 @@
 """Many runs one after the other: models, recipes and seeds from a file, a row of results for each.
 
 The file is JSON: {"runs": [{"model": "resnet18", "recipe": "fast", "seeds": [0, 1], "changes": {"lr": 0.2}}]},
-where `changes` replaces fields of the recipe. Choices belong on validation data, so the test set stays closed
+where `changes` replaces fields of the recipe. A recipe written out, {"name": "fast", "epochs": 9, ...}, instead of a
+named one stays the same when the named one moves on. Choices belong on validation data, so the test set stays closed
 unless the file says "test": true, which is for recipes that are fixed.
 """
 
@@ -60,9 +61,11 @@ def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     changes = row.get("changes", {})
     models.find_model(row["model"])
     try:
-        recipe = replace(recipes.find_recipe(row["recipe"], row["model"]), **changes)
+        told = row["recipe"]
+        recipe = Recipe(**told) if isinstance(told, dict) else recipes.find_recipe(told, row["model"])
+        recipe = replace(recipe, **changes)
     except TypeError as error:
-        raise BadRecipe(f"changes of {row['model']}, {row['recipe']}: {error}") from error
+        raise BadRecipe(f"{row['model']}, {row['recipe']}, changes {changes}: {error}") from error
     for seed in row.get("seeds", [0]):
         yield Entry(row["model"], recipe, seed, changes)
 
