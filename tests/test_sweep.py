@@ -8,7 +8,7 @@ import pytest
 
 from fmnist_lib import lab, sweep
 from fmnist_lib.__main__ import main
-from fmnist_lib.recipes import BadRecipe
+from fmnist_lib.recipes import BadRecipe, Recipe
 
 SMALL = {"epochs": 1, "overrides": {"widths": [2, 2, 2, 2, 2], "hidden": 8}}
 
@@ -89,3 +89,11 @@ def test_a_file_that_is_no_sweep(tmp_path: Path, text: str, capsys: pytest.Captu
 def test_what_is_misspelt_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="lerning_rate"):
         sweep.read_entries(write(tmp_path / "sweep.json", row(lerning_rate=1)))
+
+
+def test_a_recipe_can_be_written_out(tmp_path: Path) -> None:
+    written = {"name": "mine", "dataset": "tiny", "batch_size": 100, **SMALL}
+    (entry,), _ = sweep.read_entries(write(tmp_path / "sweep.json", {"model": "alexnet", "recipe": written}))
+    assert entry.recipe == Recipe(**written)
+    with pytest.raises(BadRecipe, match="batches"):
+        sweep.read_entries(write(tmp_path / "bad.json", {"model": "alexnet", "recipe": {"name": "x", "batches": 1}}))
