@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/race.py            # hours; a stopped race goes on where it was
     .venv/bin/python benchmarks/race.py --only sprint original
 
-Every run has a process of its own and leaves what it found in build/race, from where a stopped race goes on. The test set is opened
-once by each, after its last epoch; the original alone is tested after each epoch, as the lab report did. Writes
-benchmarks/race.json; `benchmarks/results.py` puts it beside the other figures.
+Every run has a process of its own and leaves what it found in build/race, from where a stopped race goes on. The
+test set is opened once by each, after its last epoch; the original alone is tested after each epoch, as the lab report
+did. Writes benchmarks/race.json; `benchmarks/results.py` puts it beside the other figures.
 """
 
 import argparse

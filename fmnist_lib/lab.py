@@ -204,7 +204,7 @@ def make_probe(dataset: str, *, folder: Path | None = None) -> Probe:
 
 
 def record_run(run: Run, *, device: str = "auto", data_folder: Path | None = None) -> Recording:
-    """Make recording.npz from stored epochs (at most `RECORDED_EPOCHS`), and the figures. RunError if there are none."""
+    """Make recording.npz from at most `RECORDED_EPOCHS` stored ones, and the figures. Raises RunError without any."""
     if not run.stored_epochs():
         raise RunError(f"no stored epochs in {run.path}: epochs/ is not handed on with a run; train with --fresh")
     model = run.model()
