@@ -5,24 +5,29 @@
 
 Every run has a process of its own and leaves what it found in build/race, from where a stopped race goes on. The
 test set is opened once by each, after its last epoch; the original alone is tested after each epoch, as the lab report
-did. Writes benchmarks/race.json; `benchmarks/results.py` puts it beside the other figures.
+did. Writes race.json and its picture, race.png; results.py puts it beside the other figures.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 from measuring import print_table, write_result
 
 from fmnist_lib import lab, models
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.files import write_atomically
+from fmnist_lib.plots import PALETTE, STYLE
 
 HERE = Path(__file__).parent
-RESULT = HERE / "race.json"
+RESULT, PICTURE = HERE / "race.json", HERE / "race.png"
+GOAL = 0.9001  # what the lab report reached on the test set
 FOLDER = HERE.parent / "build" / "race"
 SEEDS = {  # contestant -> how many seeds
     "original": 3,
@@ -32,6 +37,18 @@ SEEDS = {  # contestant -> how many seeds
     "fast/alexnet": 5,
     "fast/resnet34": 5,
 }
+
+
+LABELS = {
+    "original": "original's recipe, a dot an epoch",
+    "course22p2": "course22p2's network, a dot an epoch",
+    "sprint/resnet18": "sprint, ResNet-18",
+    "fast/resnet18": "fast, ResNet-18",
+    "fast/alexnet": "fast, AlexNet",
+    "fast/resnet34": "fast, ResNet-34",
+}
+
+Races = Mapping[str, Sequence[Mapping[str, Any]]]  # contestant -> its runs
 
 
 def make_turns(names: Sequence[str]) -> list[tuple[str, int]]:
@@ -66,6 +83,32 @@ def start(*arguments: str) -> None:
         sys.exit(f"error: {' '.join(arguments)} ended with {code}. What ran before is kept; start the race again.")
 
 
+def draw(race: Races) -> Figure:
+    """Accuracy on the test set against training seconds, a dot for each run, or for each of its epochs."""
+    figure = Figure(figsize=(9, 5), layout="constrained", dpi=120)
+    axes = figure.add_subplot()
+    for (name, label), color in zip(LABELS.items(), PALETTE, strict=False):
+        for run in race.get(name, ()):
+            points = run.get("epochs", [run])
+            seconds = [point["seconds"] for point in points]
+            accuracy = [point["test_accuracy"] for point in points]
+            axes.plot(seconds, accuracy, "o-", color=color, label=label, markersize=5, linewidth=1, alpha=0.8)
+            label = ""  # the first of each kind stands for all in the legend
+    axes.axhline(GOAL, color="#444444", linestyle="--", linewidth=1)
+    axes.annotate("the lab report, 90.01 %", (0.005, GOAL), (0, 4), ("axes fraction", "data"), "offset points", size=9)
+    axes.set_xscale("log")
+    axes.set_xlabel("training time on two CPU cores, seconds (logarithmic)")
+    axes.set_ylabel("accuracy on the test set")
+    axes.set_ylim(bottom=0.84)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else ""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="lower right", frameon=False)
+    axes.grid(alpha=STYLE["grid.alpha"])
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def main() -> None:
     """Race, writing the file after each turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -77,6 +120,7 @@ def main() -> None:
     for name, seed in make_turns(chosen):
         runs[name].append(run_turn(name, seed))
         write_result(RESULT, {"runs": runs})
+        write_atomically(PICTURE, lambda file: draw(runs).savefig(file, format="png"))
     rows = [
         (name, run["seed"], run["epoch"], run["seconds"], run["test_accuracy"], run.get("test_flip", ""))
         for name, made in runs.items()

@@ -14,7 +14,7 @@ import torch
 from measuring import seconds, write_result
 from torch.nn import functional
 
-from fmnist_lib import data, lab, models
+from fmnist_lib import data, models, snapshots
 from fmnist_lib.recorder import Recorder
 
 TURNS = 15
@@ -26,10 +26,10 @@ def main() -> None:
     """Measure, and write the medians and the share of an epoch."""
     model = models.build_seeded("resnet18", 0).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters())
-    probe = lab.make_probe("tiny")
+    probe = snapshots.make_probe("tiny")
     x, y = next(data.batches(dataset="tiny", batch_size=128).train(1))
     x = x.contiguous(memory_format=torch.channels_last)
-    recorder = Recorder(model, probe=probe, gradient_layers=lab.stage_ends(model))
+    recorder = Recorder(model, probe=probe, gradient_layers=models.stage_ends(model))
 
     def step() -> None:
         optimizer.zero_grad()

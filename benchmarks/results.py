@@ -1,4 +1,4 @@
-"""Puts what the benchmarks measured together: results.json, and the race as a picture, race.png.
+"""Puts what the benchmarks measured together: writes results.json.
 
     python benchmarks/results.py      # seconds; after race.py, roofline.py, loader.py and scaling.py
 
@@ -12,30 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 from measuring import print_table, spread, write_result
+from race import GOAL
 
 from fmnist_lib.checkpoint import Run
-from fmnist_lib.files import write_atomically
 from fmnist_lib.models import count_parameters
-from fmnist_lib.plots import PALETTE, STYLE
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results.json"
-PICTURE = HERE / "race.png"
 RUNS = HERE.parent / "checkpoints"
-GOAL = 0.9001  # what the lab report reached on the test set
 MEMORY_GOAL_MIB = 2048
-LABELS = {
-    "original": "original's recipe, a dot an epoch",
-    "course22p2": "course22p2's network, a dot an epoch",
-    "sprint/resnet18": "sprint, ResNet-18",
-    "fast/resnet18": "fast, ResNet-18",
-    "fast/alexnet": "fast, AlexNet",
-    "fast/resnet34": "fast, ResNet-34",
-}
-
 Runs = Sequence[Mapping[str, Any]]
 Figures = dict[str, Any]
 
@@ -131,39 +117,12 @@ def machine_and_memory(roofline: Figures, loader: Figures, scaling: Figures) -> 
     }
 
 
-def draw(race: Mapping[str, Runs]) -> Figure:
-    """Accuracy on the test set against training seconds, a dot for each run, or for each of its epochs."""
-    figure = Figure(figsize=(9, 5), layout="constrained", dpi=120)
-    axes = figure.add_subplot()
-    for (name, label), color in zip(LABELS.items(), PALETTE, strict=False):
-        for run in race.get(name, ()):
-            points = run.get("epochs", [run])
-            seconds = [point["seconds"] for point in points]
-            accuracy = [point["test_accuracy"] for point in points]
-            axes.plot(seconds, accuracy, "o-", color=color, label=label, markersize=5, linewidth=1, alpha=0.8)
-            label = ""  # the first of each kind stands for all in the legend
-    axes.axhline(GOAL, color="#444444", linestyle="--", linewidth=1)
-    axes.annotate("the lab report, 90.01 %", (0.005, GOAL), (0, 4), ("axes fraction", "data"), "offset points", size=9)
-    axes.set_xscale("log")
-    axes.set_xlabel("training time on two CPU cores, seconds (logarithmic)")
-    axes.set_ylabel("accuracy on the test set")
-    axes.set_ylim(bottom=0.84)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else ""))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="lower right", frameon=False)
-    axes.grid(alpha=STYLE["grid.alpha"])
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
 def main() -> None:
     """Write the file and the picture, and print the race."""
     race = read("race")["runs"]
     figures = against_original(race) | {"best": read_best()}
     figures |= machine_and_memory(read("roofline"), read("loader"), read("scaling"))
     write_result(RESULT, figures)
-    write_atomically(PICTURE, lambda file: draw(race).savefig(file, format="png"))
     rows = [("original", figures["original"]), ("course22p2", figures["course22p2"]), ("sprint", figures["sprint"])]
     rows += [(f"fast {model}", row) for model, row in figures["fast"].items()]
     print_table(

@@ -14,7 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fmnist_lib import data, devices, hooks, lab, models, pictures, recipes, recording, storage, sweep, train, wording
+from fmnist_lib import (
+    data,
+    devices,
+    hooks,
+    lab,
+    models,
+    pictures,
+    recipes,
+    recording,
+    snapshots,
+    storage,
+    sweep,
+    train,
+    wording,
+)
 from fmnist_lib.checkpoint import Run
 from fmnist_lib.distributed import is_first
 from fmnist_lib.progress import TerminalBar
@@ -34,6 +48,7 @@ EXPECTED = (
 )
 SHARED: dict[str, dict[str, Any]] = {
     "path": {"type": Path, "metavar": "RUN", "help": "the run's folder"},
+    "paths": {"type": Path, "nargs": "+", "metavar": "RUN", "help": "folders of runs; several are asked together"},
     "--data": {"type": Path, "metavar": "DIR", "help": "the folder with the data set's four files"},
     "--device": {"default": "auto", "metavar": "D", "help": "auto, cpu, cuda or mps; default: auto"},
 }
@@ -76,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     take(command, "--data", "--device")
 
     command = add(commands, "evaluate", run_evaluate, wording.describe_evaluate, "accuracy and loss of a run's weights")
-    take(command, "path")
+    take(command, "paths")
     command.add_argument("--split", choices=("val", "test"), default="test", help="default: %(default)s")
     take(command, "--data", "--device")
 
@@ -89,6 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
         commands, "record", run_record, wording.describe_record, "remake recording and figures from stored epochs"
     )
     take(command, "path")
+    command.add_argument("--epochs", type=positive, metavar="N", default=snapshots.RECORDED_EPOCHS, help="at most")
     take(command, "--data", "--device")
 
     command = add(
@@ -97,6 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(after_interrupt=lambda _: "Run the same command to go on from the last finished epoch.")
     command.add_argument("file", type=Path, metavar="FILE", help="JSON; its form is told in fmnist_lib/sweep.py")
     command.add_argument("--out", type=Path, metavar="DIR", help="the runs' folder; default: FILE without its suffix")
+    command.add_argument("--ray", action="store_true", help="several runs at once, on a Ray cluster (pip install ray)")
     take(command, "--data", "--device")
 
     command = add(commands, "report", run_report, wording.describe_report, "run the notebooks and write the report")
@@ -152,7 +169,7 @@ def run_train(options: argparse.Namespace) -> dict[str, Any]:
         observers=[bar.step],
         on_epoch=[bar.epoch],
     )
-    return summary(run) | {"figures": str(lab.figures_folder(run.path))}
+    return summary(run) | {"figures": str(snapshots.figures_folder(run.path))}
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -178,9 +195,10 @@ def after_interrupted_training(options: argparse.Namespace) -> str:
 
 def run_evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the stored weights anew."""
-    run = Run.load(options.path)
-    figures = lab.evaluate_run(run, options.split, device=options.device, folder=options.data)
-    return {"run": str(options.path), "model": run.model_name, "split": options.split, **figures}
+    runs = [Run.load(path) for path in options.paths]
+    figures = lab.evaluate_runs(runs, options.split, device=options.device, folder=options.data)
+    names = " + ".join(run.model_name for run in runs)
+    return {"runs": [str(run.path) for run in runs], "model": names, "split": options.split, **figures}
 
 
 def run_predict(options: argparse.Namespace) -> dict[str, Any]:
@@ -193,18 +211,20 @@ def run_record(options: argparse.Namespace) -> dict[str, Any]:
     """Remake recording and figures; without stored epochs only the figures, from the recording that is there."""
     run = Run.load(options.path)
     if has_epochs := bool(run.stored_epochs()):
-        made = lab.record_run(run, device=options.device, data_folder=options.data)
+        made = snapshots.record_run(run, most=options.epochs, device=options.device, data_folder=options.data)
     else:
         made = recording.Recording.load(run.path / "recording.npz")
-        lab.draw_run(run, made)
-    folder = lab.figures_folder(run.path)
+        snapshots.draw_run(run, made)
+    folder = snapshots.figures_folder(run.path)
     return {"run": str(run.path), "epochs": made.epochs, "recorded": has_epochs, "figures": str(folder)}
 
 
 def run_sweep(options: argparse.Namespace) -> dict[str, Any]:
     """Run what is not done yet."""
     tell = functools.partial(print, file=sys.stderr, flush=True)
-    rows = sweep.run_sweep(options.file, out=options.out, device=options.device, data_folder=options.data, tell=tell)
+    rows = sweep.run_sweep(
+        options.file, out=options.out, device=options.device, data_folder=options.data, on_ray=options.ray, tell=tell
+    )
     return {"results": str(options.file.with_suffix(".csv")), "runs": rows}
 
 

@@ -191,6 +191,8 @@ def state_to_resume(run: Run) -> dict[str, Any] | None:
 def publish(run: Run, weights: dict[str, Tensor], history: train.History) -> None:
     """Bring weights.safetensors and run.json up to the newest state; doing it twice changes nothing."""
     run.history = history
+    if run.recipe.half:  # vectors are few, and batch norm's variances may be too small for float16
+        weights = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
     save_weights(run.path / "weights.safetensors", weights)
     run.save()
 

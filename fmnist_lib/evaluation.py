@@ -3,6 +3,7 @@
 Letters: N images in a batch, K classes, x input (N, 1, 28, 28), y labels (N,).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +35,18 @@ class Evaluation:
     def per_class(self) -> list[float]:
         """The share of each class's images that was recognised, 0 to 1."""
         return (self.confusion.diagonal() / self.confusion.sum(1).clamp(min=1)).tolist()
+
+
+class Ensemble(nn.Module):
+    """Networks asked together: the logarithm of the mean of their class probabilities, (N, K)."""
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logs = torch.stack([member(x).float().log_softmax(1) for member in self.members])
+        return logs.logsumexp(0) - math.log(len(self.members))
 
 
 def evaluate(

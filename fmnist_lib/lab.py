@@ -7,19 +7,12 @@ from typing import Any
 
 import torch
 
-from fmnist_lib import checkpoint, data, devices, evaluation, figures, machine, models, pictures, plots, train
+from fmnist_lib import checkpoint, data, devices, evaluation, machine, pictures, snapshots, train
 from fmnist_lib.augment import make_augment
 from fmnist_lib.checkpoint import Run
 from fmnist_lib.distributed import ALONE, World, joined
 from fmnist_lib.recipes import Recipe
-from fmnist_lib.recorder import Probe, Recorder
-from fmnist_lib.recording import Recording
 from fmnist_lib.storage import RunError
-
-PROBE_IMAGES = 128  # as many as a training batch
-COMPARISONS = ("plain18", "plain34")  # here to be compared: maps of their stage ends will do, and stay small
-RECORDED_EPOCHS = 12  # at most, the start included: a recording stays a few megabytes however long the training
-MAPS_IN_FULL = 6  # epochs up to which every activation is kept, and not the stage ends alone
 
 
 def home() -> Path:
@@ -38,12 +31,6 @@ def run_name(model_name: str, recipe_name: str, *, seed: int = 0) -> str:
 def run_folder(model_name: str, recipe_name: str, *, seed: int = 0) -> Path:
     """Where a run lies unless it is told otherwise: checkpoints/RUN in `home`."""
     return home() / "checkpoints" / run_name(model_name, recipe_name, seed=seed)
-
-
-def figures_folder(run_path: Path) -> Path:
-    """figures/RUN beside checkpoints/, or figures/ inside a run's folder that lies elsewhere."""
-    path = run_path.absolute()
-    return path.parent.parent / "figures" / path.name if path.parent.name == "checkpoints" else path / "figures"
 
 
 def train_run(
@@ -79,7 +66,7 @@ def train_run(
         )
         measure_run(run, ("val", "test"), device=device, folder=data_folder, world=world)  # opens the test set, once
         if world.is_first and not (run.path / "recording.npz").exists() and run.stored_epochs():
-            record_run(run, device=device, data_folder=data_folder)
+            snapshots.record_run(run, device=device, data_folder=data_folder)
     return run
 
 
@@ -155,10 +142,20 @@ def evaluate_run(
 
     For a recipe that trains on mirror images "flip" has accuracy and loss with flip test-time augmentation.
     """
-    model = world.share(run.model)
+    return evaluate_runs([run], split, device=device, folder=folder, world=world)
+
+
+def evaluate_runs(
+    runs: Sequence[Run], split: str, *, device: str = "auto", folder: Path | None = None, world: World = ALONE
+) -> dict[str, Any]:
+    """What `evaluate_run` gives, of several runs asked together. Raises RunError for runs of different data sets."""
+    datasets = {run.recipe.dataset for run in runs}
+    if len(datasets) > 1:
+        raise RunError(f"these runs were trained on different data sets ({', '.join(sorted(datasets))})")
+    model = world.share(lambda: evaluation.Ensemble(run.model() for run in runs) if len(runs) > 1 else runs[0].model())
 
     def measure(*, flip: bool) -> evaluation.Evaluation:
-        batches = data.evaluation_batches(split, dataset=run.recipe.dataset, folder=folder)
+        batches = data.evaluation_batches(split, dataset=runs[0].recipe.dataset, folder=folder)
         return evaluation.evaluate(model, batches, device=device, flip=flip, world=world)
 
     result = measure(flip=False)
@@ -169,7 +166,7 @@ def evaluate_run(
         "per_class": dict(zip(data.CLASSES, result.per_class, strict=True)),
         "confusion": result.confusion.tolist(),
     }
-    if run.recipe.flip:
+    if all(run.recipe.flip for run in runs):
         flipped = measure(flip=True)
         figures["flip"] = {"accuracy": flipped.accuracy, "loss": flipped.loss}
     return figures
@@ -192,58 +189,3 @@ def predict(model: torch.nn.Module, images: torch.Tensor, *, device: str = "auto
     with torch.inference_mode():
         parts = [model(data.normalise(part).to(place)).softmax(1).cpu() for part in images.split(500)]
     return torch.cat(parts)
-
-
-def make_probe(dataset: str, *, folder: Path | None = None) -> Probe:
-    """The first validation image of each class, then the first others, up to `PROBE_IMAGES`."""
-    images, labels = data.load("val", dataset=dataset, folder=folder)
-    first = [int((labels == label).nonzero()[0]) for label in range(len(data.CLASSES))]
-    rest = [i for i in range(len(labels)) if i not in set(first)][: PROBE_IMAGES - len(first)]
-    rows = torch.tensor(first + rest)
-    return Probe(data.normalise(images[rows]), labels[rows], shown=len(first))
-
-
-def record_run(run: Run, *, device: str = "auto", data_folder: Path | None = None) -> Recording:
-    """Make recording.npz from at most `RECORDED_EPOCHS` stored ones, and the figures. Raises RunError without any."""
-    if not run.stored_epochs():
-        raise RunError(f"no stored epochs in {run.path}: epochs/ is not handed on with a run; train with --fresh")
-    model = run.model()
-    model.to(devices.pick_device(device)).to(memory_format=torch.channels_last)
-    probe = make_probe(run.recipe.dataset, folder=data_folder)
-    about = {
-        "model": run.model_name,
-        "recipe": run.recipe.name,
-        "seed": run.seed,
-        "classes": list(data.CLASSES),
-        "labels": probe.labels[: probe.shown].tolist(),
-    }
-    epochs = spread_out(run.stored_epochs(), RECORDED_EPOCHS)
-    ends = stage_ends(model)
-    layers = ends if run.model_name in COMPARISONS or len(epochs) > MAPS_IN_FULL else None
-    recorder = Recorder(model, probe=probe, layers=layers, gradient_layers=ends, about=about)
-    for epoch in epochs:
-        model.load_state_dict(run.state(epoch)["model"])
-        recorder.snapshot(epoch)
-    recording = recorder.recording()
-    recording.save(run.path / "recording.npz")
-    draw_run(run, recording)
-    return recording
-
-
-def spread_out(epochs: Sequence[int], count: int) -> list[int]:
-    """At most so many of the epochs, evenly spread, the first and the last among them."""
-    count = min(count, len(epochs))
-    return [epochs[round(i * (len(epochs) - 1) / max(count - 1, 1))] for i in range(count)]
-
-
-def draw_run(run: Run, recording: Recording) -> list[Path]:
-    """Draw a run's figures into its figures folder; returns the files."""
-    curves = plots.curves(run.history.epochs, run.history.steps, title=f"{run.model_name} ({run.recipe.name})")
-    return figures.save_run_figures(recording, curves, figures_folder(run.path))
-
-
-def stage_ends(model: models.ViewableModel) -> list[str]:
-    """The first activation, and the last one at each resolution: the places whose map gradients are kept."""
-    places = [place for place in model.viewable if place.kind == "activation"]
-    last_at = {place.stride: place.layer for place in places}
-    return list(dict.fromkeys([places[0].layer, *last_at.values()]))

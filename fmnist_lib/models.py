@@ -217,6 +217,13 @@ def build_seeded(name: str, seed: int, **overrides: Any) -> ViewableModel:
         return build(name, **overrides)
 
 
+def stage_ends(model: ViewableModel) -> list[str]:
+    """The first activation, and the last one at each resolution: the places whose map gradients are kept."""
+    places = [place for place in model.viewable if place.kind == "activation"]
+    last_at = {place.stride: place.layer for place in places}
+    return list(dict.fromkeys([places[0].layer, *last_at.values()]))
+
+
 def count_parameters(model: nn.Module) -> int:
     """How many numbers the optimiser learns."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -24,7 +24,8 @@ class Recipe:
     `overrides` are the model's constructor arguments. `lr` and `weight_decay` are the optimiser's, `bias_lr`
     multiplies lr for biases and norms; lr follows `schedule` after a rise over the share `warmup` of all steps. `ema`
     is the decay per step of the averaged weights that are evaluated and kept, 0 for none. `precision` "bfloat16" is
-    taken where `precision.make_plan` finds it right.
+    taken where `precision.make_plan` finds it right. With `half` filters and matrices are handed on in float16, which
+    halves weights.safetensors; the run's figures are theirs.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Recipe:
     crop: int = 0
     erase: float = 0.0
     precision: str = "float32"
+    half: bool = False
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

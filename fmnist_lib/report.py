@@ -25,6 +25,7 @@ from fmnist_lib.storage import RunError
 
 TEMPLATES = Path(__file__).with_name("templates")
 NETWORKS = ("resnet18", "alexnet", "resnet34")
+TUNED = ("fast", "best")  # recipes whose runs the report shows where there are any
 COMPARED = (*NETWORKS, "plain18", "plain34")  # all whose runs the notebooks read
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Best first; the widget view is not in it: without a kernel and a network it would be a blank.
@@ -166,15 +167,23 @@ def report_facts(home: Path) -> dict[str, Any]:
             raise RunError(f"the run in {path} is not finished: run `train {name}` again, it goes on where it stopped")
     return {
         "runs": runs,
+        "tuned": tuned_runs(home),
         "networks": NETWORKS,
         "classes": data.CLASSES,
-        "parameters": {name: models.count_parameters(run.model()) for name, run in runs.items()},
+        "parameters": lambda run: f"{models.count_parameters(run.model()):,}",
         "percent": lambda share, digits=2: f"{100 * share:.{digits}f} %",
         "points": lambda difference: f"{100 * difference:+.2f}",
         "error": standard_error,
         "environment_rows": environment_rows,
         "table": table,
     }
+
+
+def tuned_runs(home: Path) -> list[Run]:
+    """The finished runs of our own recipes that lie in `home`."""
+    paths = [home / "checkpoints" / lab.run_name(name, recipe) for recipe in TUNED for name in NETWORKS]
+    runs = [Run.load(path) for path in paths if (path / "run.json").exists()]
+    return [run for run in runs if "test" in run.evaluation]
 
 
 def standard_error(result: dict[str, Any]) -> float:

@@ -13,11 +13,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fmnist_lib import files, lab, models, recipes
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.distributed import count_cores
 from fmnist_lib.recipes import BadRecipe, Recipe
 
 
@@ -27,12 +29,11 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a sweep; `changes` are the recipe's fields that differ from the named one."""
+    """One run of a sweep."""
 
     model: str
     recipe: Recipe
     seed: int
-    changes: dict[str, Any]
 
     @property
     def key(self) -> str:
@@ -67,7 +68,7 @@ def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     except TypeError as error:
         raise BadRecipe(f"{row['model']}, {row['recipe']}, changes {changes}: {error}") from error
     for seed in row.get("seeds", [0]):
-        yield Entry(row["model"], recipe, seed, changes)
+        yield Entry(row["model"], recipe, seed)
 
 
 def run_sweep(
@@ -76,34 +77,56 @@ def run_sweep(
     out: Path | None = None,
     device: str = "auto",
     data_folder: Path | None = None,
+    on_ray: bool = False,
     tell: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Run what the file asks for and is not in its results yet; returns the rows of the whole sweep.
 
     The results are the file's name with .csv, brought up to date after each run; runs lie in `out`, by default the
-    file's name without its suffix, each resumed from its last epoch after a kill.
+    file's name without its suffix, each resumed from its last epoch after a kill. With `on_ray` as many runs at once
+    as the cluster has room for, each on as many cores as this machine has; without one, one is started here.
+    Raises SweepError where Ray is not installed.
     """
     entries, test = read_entries(path)
     wanted = {entry.key for entry in entries}
     results = path.with_suffix(".csv")
     rows = read_rows(results)
     done = {row["key"] for row in rows}
-    folder = out or path.with_suffix("")
-    for number, entry in enumerate(entries, start=1):
-        if entry.key in done:
-            continue
-        tell(f"{number}/{len(entries)} {entry.model} {entry.recipe.name} seed {entry.seed} {json.dumps(entry.changes)}")
-        rows.append(run_entry(entry, folder / entry.folder, test=test, device=device, data_folder=data_folder))
+    left = [entry for entry in entries if entry.key not in done]
+    folder = (out or path.with_suffix("")).absolute()
+    run = partial(run_entry, folder=folder, test=test, device=device, data_folder=data_folder)
+    tell(f"{len(left)} runs to do, {len(entries) - len(left)} done before")
+    for number, row in enumerate(run_on_ray(run, left) if on_ray else map(run, left), start=1):
+        rows.append(row)
         write_rows(results, rows)
-        tell("  " + ", ".join(f"{name} {rows[-1][name]}" for name in ("seconds", "val_accuracy", "val_flip")))
+        figures = ", ".join(f"{name} {row[name]}" for name in ("seconds", "val_accuracy", "val_flip") if row[name])
+        tell(f"{number}/{len(left)} {row['model']} {row['recipe']} seed {row['seed']}: {figures}; {row['settings']}")
     return [row for row in rows if row["key"] in wanted]
 
 
-def run_entry(entry: Entry, folder: Path, *, test: bool, device: str, data_folder: Path | None) -> dict[str, Any]:
-    """Train one run, measure it, and keep its weights but not its epochs."""
-    run = lab.fit_run(entry.model, entry.recipe, seed=entry.seed, out=folder, device=device, data_folder=data_folder)
+def run_on_ray(run: Callable[[Entry], dict[str, Any]], entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """The runs' rows, in the order in which they get done. Raises SweepError."""
+    try:
+        import ray  # only whoever has many machines needs it
+    except ModuleNotFoundError:
+        raise SweepError("Ray is not installed: pip install ray, or leave out --ray") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")  # RAY_ADDRESS names a cluster
+    task = ray.remote(num_cpus=count_cores())(lambda entry: run(entry))
+    waiting = [task.remote(entry) for entry in entries]
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            yield from ray.get(ready)
+    finally:
+        ray.shutdown()
+
+
+def run_entry(entry: Entry, *, folder: Path, test: bool, device: str, data_folder: Path | None) -> dict[str, Any]:
+    """Train one run below `folder`, measure it, and keep its weights but not its epochs."""
+    out = folder / entry.folder
+    run = lab.fit_run(entry.model, entry.recipe, seed=entry.seed, out=out, device=device, data_folder=data_folder)
     lab.measure_run(run, ("val", "test") if test else ("val",), device=device, folder=data_folder)
-    shutil.rmtree(folder / "epochs", ignore_errors=True)
+    shutil.rmtree(out / "epochs", ignore_errors=True)
     return make_row(entry, run)
 
 

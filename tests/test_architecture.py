@@ -41,12 +41,16 @@ TABLE = {
         {"recording", "recorder", "hooks", "files"},
         {"ipywidgets", "anywidget", "traitlets", "PIL", "IPython"},
     ),
-    "lab": (
-        {"augment", "checkpoint", "data", "devices", "distributed", "evaluation", "figures", "machine", "models"}
-        | {"pictures", "plots", "recipes", "recorder", "recording", "storage", "train"},
+    "snapshots": (
+        {"checkpoint", "data", "devices", "figures", "models", "plots", "recorder", "recording", "storage"},
         NOTHING,
     ),
-    "sweep": ({"checkpoint", "files", "lab", "models", "recipes"}, NOTHING),
+    "lab": (
+        {"augment", "checkpoint", "data", "devices", "distributed", "evaluation", "machine", "models"}
+        | {"pictures", "recipes", "snapshots", "storage", "train"},
+        NOTHING,
+    ),
+    "sweep": ({"checkpoint", "distributed", "files", "lab", "models", "recipes"}, {"ray"}),
     "live": ({"checkpoint", "lab", "plots", "progress", "recipes", "train"}, {"IPython"}),
     "report": (
         {"checkpoint", "data", "files", "lab", "models", "storage"},

@@ -14,7 +14,7 @@ import torch
 from fmnist_lib import checkpoint, data, models
 from fmnist_lib.checkpoint import Run, fit_or_load
 from fmnist_lib.recipes import find_recipe
-from fmnist_lib.storage import RunError
+from fmnist_lib.storage import RunError, load_weights
 
 SMOKE = find_recipe("smoke")
 
@@ -216,3 +216,13 @@ def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
+
+
+def test_weights_in_half_precision_are_those_that_the_run_stands_for(tmp_path: Path) -> None:
+    run = train(tmp_path, recipe=replace(SMOKE, epochs=1, half=True))
+    stored = load_weights(tmp_path / "weights.safetensors")
+    trained = run.state(1)["model"]
+    for name, value in run.model().named_parameters():
+        assert value.dtype == torch.float32
+        assert stored[name].dtype == (torch.float16 if value.ndim > 1 else torch.float32)
+        torch.testing.assert_close(value.detach(), trained[name], rtol=1e-3, atol=1e-6)

@@ -84,6 +84,12 @@ def test_evaluate_reproduces_what_the_run_says(smoke_run: Run, capsys: pytest.Ca
             assert result[key] == value, key
 
 
+def test_evaluate_asks_several_runs_together(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    result = answer(capsys, "evaluate", smoke_run.path, smoke_run.path, "--device", "cpu")
+    assert result["model"] == "alexnet + alexnet"
+    assert result["confusion"] == smoke_run.evaluation["test"]["confusion"]
+
+
 def test_predict_gives_probabilities(smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, _ = data.load("test", dataset="tiny")
     files = [tmp_path / f"{number}.png" for number in range(3)]

@@ -48,3 +48,10 @@ def test_flip_averages_the_logits_of_both_sides() -> None:
         logits = torch.stack([(model(x[None]) + model(x.flip(2)[None]))[0] / 2 for x in images])
     assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
     assert torch.equal(result.confusion, mirrored.confusion)
+
+
+def test_an_ensemble_gives_the_mean_probability() -> None:
+    members = [nn.Linear(4, 3) for _ in range(3)]
+    x = torch.randn(5, 4)
+    together = evaluation.Ensemble(members)(x).softmax(1)
+    torch.testing.assert_close(together, torch.stack([member(x).softmax(1) for member in members]).mean(0))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,23 @@ def test_a_recipe_can_be_written_out(tmp_path: Path) -> None:
     assert entry.recipe == Recipe(**written)
     with pytest.raises(BadRecipe, match="batches"):
         sweep.read_entries(write(tmp_path / "bad.json", {"model": "alexnet", "recipe": {"name": "x", "batches": 1}}))
+
+
+def test_runs_on_ray_end_as_they_do_here(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    here, there = (
+        sweep.run_sweep(write(tmp_path / f"{name}.json", row()), device="cpu", on_ray=name == "there", tell=str)
+        for name in ("here", "there")
+    )
+    same = ("key", "model", "recipe", "settings", "seed", "epochs", "parameters", "val_accuracy")
+    assert [[line[name] for name in same] for line in here] == [
+        [line[name] for name in same] for line in sorted(there, key=lambda line: line["seed"])
+    ]
+
+
+def test_without_ray_there_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", str(write(tmp_path / "sweep.json", row())), "--ray"]) == 1
+    assert "pip install ray" in capsys.readouterr().err

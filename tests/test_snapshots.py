@@ -1,11 +1,11 @@
-"""What a whole run leaves."""
+"""What is kept of a run's looks."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fmnist_lib import lab
+from fmnist_lib import lab, models, snapshots
 from fmnist_lib.recipes import find_recipe
 from fmnist_lib.recording import Recording
 
@@ -20,7 +20,7 @@ from fmnist_lib.recording import Recording
     ],
 )
 def test_epochs_are_spread_from_the_first_to_the_last(stored: list[int], count: int, kept: list[int]) -> None:
-    assert lab.spread_out(stored, count) == kept
+    assert snapshots.spread_out(stored, count) == kept
 
 
 def test_a_long_training_is_recorded_in_few_epochs_and_few_layers(tmp_path: Path) -> None:
@@ -29,6 +29,9 @@ def test_a_long_training_is_recorded_in_few_epochs_and_few_layers(tmp_path: Path
     run = lab.train_run("alexnet", recipe, out=tmp_path, device="cpu")
     recording = Recording.load(tmp_path / "recording.npz")
     assert len(run.stored_epochs()) == 16
-    assert len(recording.epochs) == lab.RECORDED_EPOCHS
+    assert len(recording.epochs) == snapshots.RECORDED_EPOCHS
     assert (recording.epochs[0], recording.epochs[-1]) == (0, 15)
-    assert recording.layers("maps") == lab.stage_ends(run.model())
+    ends = models.stage_ends(run.model())
+    assert list(recording.layers["maps"]) == ends
+    assert list(recording.layers["map_gradients"]) == ends[-2:]
+    assert snapshots.record_run(run, most=4, device="cpu").epochs == [0, 5, 10, 15]
