@@ -69,7 +69,9 @@ RECIPES = {
     "original": Recipe("original"),
     # Seconds, on the 400 training images that the package carries: for tests and a first look.
     "smoke": Recipe("smoke", dataset="tiny", epochs=3, batch_size=50),
-    # The original's accuracy at once: one epoch, on maps half as high and wide.
+    # The original's accuracy at once: one epoch, on maps half as high and wide. ResNet-18 reached 90.97 % on the test
+    # set (10 seeds, standard deviation 0.26) in a median of 17.5 s, where the original's recipe had 89.49 % (3 seeds)
+    # after 318.7 s: `python benchmarks/race.py`. One run: `python -m fmnist_lib train resnet18 --recipe sprint`.
     "sprint": Recipe(
         "sprint",
         epochs=1,
@@ -82,7 +84,10 @@ RECIPES = {
         precision="bfloat16",
         overrides={"kernel_size": 3, "stem_stride": 2, "widths": [32, 64, 64, 64]},
     ),
-    # A student's own run while the cells go by.
+    # A student's own run while the cells go by, within the time of the original's five epochs. Means of 5 seeds on
+    # the test set, without and with flip test-time augmentation, and median seconds, from the same race:
+    # resnet18 94.49 and 94.76 %, 299 s; alexnet 93.33 and 93.61 %, 300 s; resnet34 93.91 and 94.20 %, 264 s.
+    # One run: `python -m fmnist_lib train resnet18 --recipe fast`.
     "fast": Recipe(
         "fast",
         epochs=12,
