@@ -29,10 +29,10 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(VENV)/.dev ## time recorder and explorer, write benchmarks/*.json (minutes, on an idle machine)
+bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (three hours, on an idle machine)
 	@scripts/install_browser.sh
-	$(BIN)/python benchmarks/recorder.py
-	$(BIN)/python benchmarks/explorer.py
+	@for name in recorder explorer loader roofline scaling "scaling --page" race results; do \
+	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done
 
 lint: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -32,6 +32,7 @@ from fmnist_lib import (
 from fmnist_lib.checkpoint import Run
 from fmnist_lib.distributed import is_first
 from fmnist_lib.progress import TerminalBar
+from fmnist_lib.snapshots import RECORDED_EPOCHS
 
 EXPECTED = (
     data.DataError,
@@ -104,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
         commands, "record", run_record, wording.describe_record, "remake recording and figures from stored epochs"
     )
     take(command, "path")
-    command.add_argument("--epochs", type=positive, metavar="N", default=snapshots.RECORDED_EPOCHS, help="at most")
+    command.add_argument("--epochs", type=positive, metavar="N", default=RECORDED_EPOCHS, help="at most, evenly spread")
     take(command, "--data", "--device")
 
     command = add(

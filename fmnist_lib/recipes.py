@@ -126,11 +126,16 @@ RECIPES = {
 }
 DEEP = {"epochs": 6, "lr": 0.02, "ema": 0.997, "crop": 0}  # an epoch takes twice as long; few need no crop
 WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
+DEEP_AND_WIDE = {"epochs": 48, "lr": 0.02, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
+WIDER_ALEXNET = WIDE_ALEXNET | {"widths": [64, 128, 256, 256, 256]}
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
     ("sprint", "alexnet"): {"overrides": {"norm": True}},
     ("fast", "alexnet"): {"lr": 0.02, "overrides": WIDE_ALEXNET},
     ("fast", "resnet34"): DEEP,
     ("fast", "plain34"): DEEP,
+    ("best", "alexnet"): {"epochs": 80, "lr": 0.02, "overrides": WIDER_ALEXNET},
+    ("best", "resnet34"): DEEP_AND_WIDE,
+    ("best", "plain34"): DEEP_AND_WIDE,
 }
 
 

@@ -24,7 +24,7 @@ def test_a_variant_is_the_recipe_with_some_fields_changed(recipe: str, model: st
 
 
 def test_shallow_and_deep_are_built_alike_so_that_they_can_be_compared() -> None:
-    for recipe in RECIPES:
+    for recipe in RECIPES.keys() - {"best"}:  # which goes for accuracy with each: it compares nothing
         found = [find_recipe(recipe, name).overrides for name in ("resnet18", "resnet34", "plain18", "plain34")]
         assert all(overrides == found[0] for overrides in found)
 

@@ -10,9 +10,13 @@ import pytest
 
 from fmnist_lib import lab, models, report
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.recipes import find_recipe
+from fmnist_lib.recording import Recording
+from fmnist_lib.snapshots import RECORDED_EPOCHS
 
 ROOT = Path(__file__).parents[1]
 RUNS = {name: ROOT / "checkpoints" / lab.run_name(name, "original") for name in report.COMPARED}
+TUNED = [ROOT / "checkpoints" / lab.run_name(name, recipe) for recipe in report.TUNED for name in report.NETWORKS]
 
 
 @pytest.mark.parametrize(("language", "name"), [("en", "report.md"), ("zh", "report.zh.md")])
@@ -44,9 +48,9 @@ def test_every_figure_that_the_report_shows_is_there() -> None:
         assert [picture for picture in pictures if not (ROOT / picture).is_file()] == []
 
 
-@pytest.mark.parametrize("name", report.NETWORKS)
-def test_evaluate_reproduces_the_committed_figures(name: str) -> None:
-    run = Run.load(RUNS[name])
+@pytest.mark.parametrize("path", [*(RUNS[name] for name in report.NETWORKS), *TUNED], ids=lambda path: path.name)
+def test_evaluate_reproduces_the_committed_figures(path: Path) -> None:
+    run = Run.load(path)
     for split in ("val", "test"):
         result = lab.evaluate_run(run, split, device="cpu")
         stored = run.evaluation[split]
@@ -54,6 +58,8 @@ def test_evaluate_reproduces_the_committed_figures(name: str) -> None:
             key: stored[key] for key in ("images", "accuracy", "per_class", "confusion")
         }
         assert result["loss"] == pytest.approx(stored["loss"], rel=1e-6)
+        if run.recipe.flip:
+            assert result["flip"]["accuracy"] == stored["flip"]["accuracy"]
 
 
 def test_resnet18_reaches_the_original() -> None:
@@ -62,12 +68,14 @@ def test_resnet18_reaches_the_original() -> None:
     assert run.evaluation["test"]["images"] == 10_000
 
 
-@pytest.mark.parametrize("name", report.COMPARED)
-def test_committed_runs_are_whole(name: str) -> None:
-    run = Run.load(RUNS[name])
+@pytest.mark.parametrize("path", [*RUNS.values(), *TUNED], ids=lambda path: path.name)
+def test_committed_runs_are_whole(path: Path) -> None:
+    run = Run.load(path)
     assert run.is_finished
+    assert run.recipe == find_recipe(run.recipe.name, run.model_name)
     assert models.count_parameters(run.model()) < 3_000_000
     assert {"system", "machine", "processor", "device", "threads", "python", "torch"} <= set(run.environment)
+    assert 2 <= len(Recording.load(path / "recording.npz").epochs) <= RECORDED_EPOCHS
 
 
 def test_no_notebooks_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
