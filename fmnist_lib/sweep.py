@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -110,8 +111,8 @@ def run_on_ray(run: Callable[[Entry], dict[str, Any]], entries: Sequence[Entry])
         import ray  # only whoever has many machines needs it
     except ModuleNotFoundError:
         raise SweepError("Ray is not installed: pip install ray, or leave out --ray") from None
-    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")  # RAY_ADDRESS names a cluster
-    task = ray.remote(num_cpus=count_cores())(lambda entry: run(entry))
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)  # RAY_ADDRESS names a cluster
+    task: Any = ray.remote(num_cpus=count_cores())(lambda entry: run(entry))
     waiting = [task.remote(entry) for entry in entries]
     try:
         while waiting:
