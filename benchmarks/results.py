@@ -1,11 +1,13 @@
 """Puts what the benchmarks measured together: writes results.json.
 
-    python benchmarks/results.py      # a minute; after race.py, roofline.py, loader.py and scaling.py
+    python benchmarks/results.py          # a minute; after race.py, roofline.py, loader.py and scaling.py
+    python benchmarks/results.py --page   # fill README.md from results.json
 
 Every figure is out of the files beside this one and the committed runs of recipe best. Only what these say together
 is measured here.
 """
 
+import argparse
 import json
 import math
 import statistics
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import print_table, spread, write_result
+from pages import fill_page, make_table
 from race import GOAL
 
 from fmnist_lib import lab
@@ -22,6 +25,7 @@ from fmnist_lib.models import count_parameters
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results.json"
+PAGE = HERE.parent / "README.md"
 RUNS = HERE.parent / "checkpoints"
 MEMORY_GOAL_MIB = 2048
 Runs = Sequence[Mapping[str, Any]]
@@ -121,25 +125,58 @@ def machine_and_memory(roofline: Figures, loader: Figures, scaling: Figures) -> 
     }
 
 
+def accuracy_rows(figures: Figures) -> list[tuple[object, ...]]:
+    """Recipe, network, n, accuracy on the test set without and with mirror images, training time, for people."""
+    rows = {("`original`, literally", "torchvision's resnet18"): figures["original"]}
+    rows |= {("course22p2", "its own"): figures["course22p2"], ("`sprint`", "resnet18"): figures["sprint"]}
+    rows |= {("`fast`", model): row for model, row in figures["fast"].items()}
+    means = [
+        (*who, row["n"], mean_and_deviation(row, "accuracy"), mean_and_deviation(row, "flip"), row["seconds_median"])
+        for who, row in rows.items()
+    ]
+    singles = [
+        ("`best`", network, row["n"], f"{row['accuracy']:.2%}", f"{row['flip']:.2%}", row["seconds"])
+        for network, row in figures["best"].items()
+    ]
+    return [
+        (*row, f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 60:.0f} min") for *row, seconds in means + singles
+    ]
+
+
+def mean_and_deviation(row: Figures, name: str) -> str:
+    """In percent; nothing for what was not measured."""
+    return f"{row[f'{name}_mean']:.2%} ± {row[f'{name}_std']:.2%}" if f"{name}_mean" in row else ""
+
+
+def make_block(figures: Figures) -> str:
+    """The part of README.md that comes from results.json."""
+    about, sprint = figures["machine"], figures["sprint"]
+    headings = ("recipe", "network", "n", "test accuracy", "with mirror images", "training time")
+    return "\n\n".join(
+        [
+            make_table(headings, accuracy_rows(figures)),
+            "Mean ± standard deviation over n seeds, and the median time; with mirror images, a prediction is the mean "
+            "over an image and its mirror image; together means the mean of the three networks' probabilities. "
+            f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. `sprint` takes "
+            f"1/{sprint['ratio']:.0f} of the original's time to {figures['goal']:.2%}, or less: "
+            f"{sprint['original_got_there']} of {sprint['original_n']} seeds got there, the others count with the time "
+            "of all their epochs.",
+        ]
+    )
+
+
 def main() -> None:
-    """Write the file, and print the race and best."""
-    race = read("race")["runs"]
-    best = read_best()
-    figures = against_original(race) | {"best": best}
+    """Write the file, or fill the page from it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, nargs="?", const=PAGE, help="measure nothing; default: README.md")
+    options = parser.parse_args()
+    if options.page:
+        fill_page(options.page, RESULT, make_block(read("results")))
+        return
+    figures = against_original(read("race")["runs"]) | {"best": read_best()}
     figures |= machine_and_memory(read("roofline"), read("loader"), read("scaling"))
     write_result(RESULT, figures)
-    rows = [("original", figures["original"]), ("course22p2", figures["course22p2"]), ("sprint", figures["sprint"])]
-    rows += [(f"fast {model}", row) for model, row in figures["fast"].items()]
-    print_table(
-        ("contestant", "n", "accuracy", "with flip", "seconds"),
-        [
-            *(
-                (name, row["n"], row["accuracy_mean"], row.get("flip_mean", ""), row["seconds_median"])
-                for name, row in rows
-            ),
-            *((f"best {name}", row["n"], row["accuracy"], row["flip"], row["seconds"]) for name, row in best.items()),
-        ],
-    )
+    print_table(("recipe", "network", "n", "test", "with flip", "time"), accuracy_rows(figures))
 
 
 if __name__ == "__main__":

@@ -22,14 +22,13 @@ from typing import Any
 
 from measuring import print_table, spread, take_turns, write_result
 from network import LATENCY, Step, bytes_sent, fit_line
+from pages import fill_page, make_table
 
 from fmnist_lib import data, models, precision
 from fmnist_lib.distributed import count_cores
-from fmnist_lib.files import write_atomically
 
 RESULT = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"
-BEGIN, END = "<!-- scaling.json: begin -->", "<!-- scaling.json: end -->"
 RANK = Path(__file__).with_name("scaling_rank.py")
 BATCH = 128
 BATCHES = (32, 64, 128, 256, 512)
@@ -116,12 +115,6 @@ def measure(options: argparse.Namespace) -> Figures:
     }
 
 
-def make_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 def measured_table(rows: Mapping[str, Figures]) -> str:
     """Speed and memory, with the smallest and the largest of the turns."""
 
@@ -172,14 +165,6 @@ def make_block(figures: Figures) -> str:
     )
 
 
-def fill_page(page: Path, figures: Figures) -> None:
-    """Replace what stands between the two markers."""
-    before, rest = page.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    text = f"{before}{BEGIN}\n\n{make_block(figures)}\n\n{END}{after}"
-    write_atomically(page, lambda file: file.write(text.encode()))
-
-
 def main() -> None:
     """Measure and write the results, or fill the page from them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,7 +174,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, nargs="?", const=PAGE, help="measure nothing; default: docs/cluster.md")
     options = parser.parse_args()
     if options.page:
-        fill_page(options.page, json.loads(options.out.read_text()))
+        fill_page(options.page, RESULT, make_block(json.loads(options.out.read_text())))
         return
     figures = measure(options)
     write_result(options.out, figures)

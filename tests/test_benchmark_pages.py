@@ -1,4 +1,4 @@
-"""docs/cluster.md: its numbers are those of scaling.json, and its prediction is simple arithmetic."""
+"""Pages that show what benchmarks measured: their numbers are those of the file, and a prediction is arithmetic."""
 
 import os
 import shutil
@@ -10,20 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-RESULT = BENCHMARKS / "scaling.json"
-PAGE = ROOT / "docs" / "cluster.md"
+PAGES = {"scaling": ROOT / "docs" / "cluster.md", "results": ROOT / "README.md"}
 
 sys.path.insert(0, str(BENCHMARKS))
 from network import LATENCY, Step, bytes_sent, fit_line  # noqa: E402 (benchmarks are no package)
 
 
-@pytest.mark.skipif(not RESULT.exists(), reason="not measured yet")
-def test_the_page_shows_the_measured_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_shows_the_measured_numbers(tmp_path: Path, name: str) -> None:
     page = tmp_path / "page.md"
-    shutil.copy(PAGE, page)
-    command = [sys.executable, str(BENCHMARKS / "scaling.py"), "--page", str(page)]
+    shutil.copy(PAGES[name], page)
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--page", str(page)]
     subprocess.run(command, check=True, env=os.environ)
-    assert page.read_text() == PAGE.read_text(), "run python benchmarks/scaling.py --page"
+    assert page.read_text() == PAGES[name].read_text(), f"run python benchmarks/{name}.py --page"
 
 
 @pytest.mark.parametrize("machines", [2, 3, 5])
