@@ -126,7 +126,7 @@ RECIPES = {
 }
 DEEP = {"epochs": 6, "lr": 0.02, "ema": 0.997, "crop": 0}  # an epoch takes twice as long; few need no crop
 WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
-DEEP_AND_WIDE = {"epochs": 48, "lr": 0.02, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
+DEEP_AND_WIDE = {"epochs": 45, "lr": 0.03, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
 WIDER_ALEXNET = WIDE_ALEXNET | {"widths": [64, 128, 256, 256, 256]}
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
     ("sprint", "alexnet"): {"overrides": {"norm": True}},
