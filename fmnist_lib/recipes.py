@@ -64,6 +64,8 @@ class Recipe:
         return [f"{name}: {mine[name]!r} here, {theirs[name]!r} there" for name in mine if mine[name] != theirs[name]]
 
 
+# What our own recipes have in common.
+OURS: dict[str, Any] = {"optimizer": "muon", "schedule": "linear", "label_smoothing": 0.1, "precision": "bfloat16"}
 RECIPES = {
     # The lab report that this lab comes from: 5 epochs, batch 128, Adam, 0.001, normalisation only.
     "original": Recipe("original"),
@@ -75,13 +77,10 @@ RECIPES = {
     "sprint": Recipe(
         "sprint",
         epochs=1,
-        optimizer="muon",
         lr=0.012,
         weight_decay=0.01,
-        schedule="linear",
         warmup=0.1,
-        label_smoothing=0.1,
-        precision="bfloat16",
+        **OURS,
         overrides={"kernel_size": 3, "stem_stride": 2, "widths": [32, 64, 64, 64]},
     ),
     # A student's own run while the cells go by, within the time of the original's five epochs. Means of 5 seeds on
@@ -92,34 +91,30 @@ RECIPES = {
         "fast",
         epochs=12,
         batch_size=256,
-        optimizer="muon",
         lr=0.04,
         weight_decay=0.05,
-        schedule="linear",
         warmup=0.2,
-        label_smoothing=0.1,
         ema=0.998,
         flip=True,
         crop=1,
-        precision="bfloat16",
+        **OURS,
         overrides={"kernel_size": 3},
     ),
-    # The highest accuracy within 100 minutes and 3M parameters.
+    # The highest accuracy within 100 minutes and 3M parameters. On the test set, one run, without and with flip
+    # test-time augmentation: resnet18 95.45 and 95.69 %, 84 minutes on two cores.
+    # One run: `python -m fmnist_lib train resnet18 --recipe best`.
     "best": Recipe(
         "best",
         epochs=70,
         batch_size=256,
-        optimizer="muon",
         lr=0.04,
         weight_decay=0.05,
-        schedule="linear",
         warmup=0.1,
-        label_smoothing=0.1,
         ema=0.998,
         flip=True,
         crop=2,
         erase=0.5,
-        precision="bfloat16",
+        **OURS,
         half=True,
         overrides={"kernel_size": 3, "widths": [32, 64, 128, 256]},
     ),
