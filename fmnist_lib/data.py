@@ -122,6 +122,10 @@ class Batches:
         """The validation images in their order."""
         return _in_order(self.validation, batch_size=500)
 
+    def targets(self, x: Tensor, y: Tensor) -> Tensor:
+        """The labels: what a network is to answer for x."""
+        return y
+
 
 def batches(
     *,

@@ -10,6 +10,7 @@ import torch
 from fmnist_lib import checkpoint, data, devices, evaluation, machine, pictures, snapshots, train
 from fmnist_lib.augment import make_augment
 from fmnist_lib.checkpoint import Run
+from fmnist_lib.distillation import Taught
 from fmnist_lib.distributed import ALONE, World, joined
 from fmnist_lib.recipes import Recipe
 from fmnist_lib.storage import RunError
@@ -89,7 +90,7 @@ def fit_run(
         out,
         model_name,
         recipe,
-        lambda: make_batches(recipe, seed=seed, folder=data_folder),
+        lambda: make_batches(recipe, seed=seed, folder=data_folder, world=world),
         seed=seed,
         overrides=recipe.overrides,
         environment=machine.describe(place.type) | {"ranks": world.size},
@@ -122,10 +123,12 @@ def accuracies(run: Run) -> dict[str, float]:
     return found
 
 
-def make_batches(recipe: Recipe, *, seed: int, folder: Path | None = None) -> data.Batches:
-    """The recipe's data, batch size and augmentation."""
+def make_batches(
+    recipe: Recipe, *, seed: int, folder: Path | None = None, world: World = ALONE
+) -> data.Batches | Taught:
+    """The recipe's data, batch size, augmentation and teacher. Raises DataError, and RunError without the teacher."""
     augment = make_augment(flip=recipe.flip, crop=recipe.crop, erase=recipe.erase)
-    return data.batches(
+    batches = data.batches(
         dataset=recipe.dataset,
         batch_size=recipe.batch_size,
         seed=seed,
@@ -133,6 +136,22 @@ def make_batches(recipe: Recipe, *, seed: int, folder: Path | None = None) -> da
         augment=augment,
         limit=recipe.images,
     )
+    if not recipe.teacher:
+        return batches
+    return Taught(batches, world.share(lambda: find_teacher(recipe)), recipe.teacher_share)
+
+
+def find_teacher(recipe: Recipe) -> torch.nn.Module:
+    """The network of the finished run in checkpoints/ that the recipe names. Raises RunError."""
+    try:
+        run = Run.load(home() / "checkpoints" / recipe.teacher)
+        if not run.is_finished:
+            raise RunError(f"its training stopped after epoch {run.epochs_done} of {run.recipe.epochs}")
+        return run.model()
+    except RunError as error:
+        raise RunError(
+            f"the recipe {recipe.name!r} learns from the run {recipe.teacher}, so that is to be trained first: {error}"
+        ) from error
 
 
 def evaluate_run(

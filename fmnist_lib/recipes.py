@@ -21,7 +21,8 @@ class Recipe:
 
     For whoever makes the batches: `dataset` is a name, `images` are the training images of an epoch, drawn anew for
     each (0 for all), `flip` (alternating), `crop` (pixels) and `erase` (probability) go to `augment.make_augment`.
-    `overrides` are the model's constructor arguments. `lr` and `weight_decay` are the optimiser's, `bias_lr`
+    `overrides` are the model's constructor arguments. `teacher` names a run whose answers are learned besides the
+    labels, with the share `teacher_share` of the weight. `lr` and `weight_decay` are the optimiser's, `bias_lr`
     multiplies lr for biases and norms; lr follows `schedule` after a rise over the share `warmup` of all steps. `ema`
     is the decay per step of the averaged weights that are evaluated and kept, 0 for none. `precision` "bfloat16" is
     taken where `precision.make_plan` finds it right. With `half` filters and matrices are handed on in float16, which
@@ -46,6 +47,8 @@ class Recipe:
     erase: float = 0.0
     precision: str = "float32"
     half: bool = False
+    teacher: str = ""
+    teacher_share: float = 0.0
     overrides: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class Recipe:
         for name in ("warmup", "label_smoothing", "ema", "erase"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadRecipe(f"recipe {self.name!r}: {name} must be at least 0 and less than 1")
+        if not 0 <= self.teacher_share <= 1 or bool(self.teacher) != bool(self.teacher_share):
+            raise BadRecipe(f"recipe {self.name!r}: teacher_share must be 0 to 1, and more than 0 with a teacher alone")
         for name, valid in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in valid:
                 raise BadRecipe(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(valid)}")
@@ -123,12 +128,13 @@ DEEP = {"epochs": 6, "lr": 0.02, "ema": 0.997, "crop": 0}  # an epoch takes twic
 WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
 DEEP_AND_WIDE = {"epochs": 45, "lr": 0.03, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
 WIDER_ALEXNET = WIDE_ALEXNET | {"widths": [64, 128, 256, 256, 256]}
+TAUGHT = {"teacher": "resnet18-best", "teacher_share": 0.8, "label_smoothing": 0.0}  # whose answers are smooth
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
     ("sprint", "alexnet"): {"overrides": {"norm": True}},
     ("fast", "alexnet"): {"lr": 0.02, "overrides": WIDE_ALEXNET},
     ("fast", "resnet34"): DEEP,
     ("fast", "plain34"): DEEP,
-    ("best", "alexnet"): {"epochs": 80, "lr": 0.02, "overrides": WIDER_ALEXNET},
+    ("best", "alexnet"): {"epochs": 80, "lr": 0.02, "overrides": WIDER_ALEXNET} | TAUGHT,
     ("best", "resnet34"): DEEP_AND_WIDE,
     ("best", "plain34"): DEEP_AND_WIDE,
 }

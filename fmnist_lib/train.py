@@ -5,7 +5,7 @@ Letters: N images in a batch, x input (N, 1, 28, 28), y labels (N,), lr learning
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ class Batches(Protocol):
 
     def val(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches (x, y)."""
+
+    def targets(self, x: Tensor, y: Tensor) -> Tensor:
+        """What the network is to answer for training images: y itself, or class probabilities (N, 10)."""
 
 
 @dataclass
@@ -112,7 +115,7 @@ def fit(
     for epoch in range(progress.epoch + 1, recipe.epochs + 1):
         torch.manual_seed(seed * 1_000_003 + epoch + (world.rank << 48))  # dropout, which no two ranks share
         with precision.applied(progress.plan, model):
-            train_epoch(progress, batches.train(epoch), place, observers)
+            train_epoch(progress, batches, place, observers)
         world.average_buffers(model, progress.evaluated)
         validation = evaluate(progress.evaluated, batches.val(), device=place, world=world)
         progress.history.epochs[-1] |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
@@ -144,21 +147,19 @@ def start(
     return progress
 
 
-def train_epoch(
-    progress: Progress, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device, observers: Sequence[Observer]
-) -> None:
+def train_epoch(progress: Progress, batches: Batches, device: torch.device, observers: Sequence[Observer]) -> None:
     """One pass over the training images; adds the epoch's row (training part) to the history."""
     model, recipe, world = progress.model, progress.recipe, progress.world
     model.train()
     started = time.perf_counter()
     loss_sum = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
     correct, images = torch.zeros((), dtype=torch.int64, device=device), 0
-    for step, (x, y) in enumerate(batches, start=1):
+    for step, (x, y) in enumerate(batches.train(progress.epoch + 1), start=1):
         shard = world.shard(x, y)
         x, y = shard.x.to(device, memory_format=torch.channels_last), shard.y.to(device)
         with precision.autocast(progress.plan, device):
             logits = progress.network(x).float()
-            loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+            loss = functional.cross_entropy(logits, batches.targets(x, y), label_smoothing=recipe.label_smoothing)
             loss = loss * (shard.images / shard.per_rank)
         model.zero_grad()
         loss.backward()
