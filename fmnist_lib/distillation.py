@@ -44,7 +44,7 @@ class Taught:
 
         Where it is called under autocast the teacher computes in bf16, provided that its answers stay the same.
         """
-        self.teacher.to(x.device, memory_format=torch.channels_last)
+        self.teacher.to(x.device).to(memory_format=torch.channels_last)
         mixed = torch.is_autocast_enabled(x.device.type)
         if mixed and self.sound is None:
             self.sound = is_sound(self.teacher, x)
