@@ -8,7 +8,6 @@ of gradients, optimiser, averaged weights.
 """
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -16,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from step import full_batches
 
 from fmnist_lib import lab, models, precision, train
 from fmnist_lib.devices import keep_memory
@@ -42,8 +40,11 @@ def memory_mib(field: str) -> float | None:
 
 def measure(world: World, options: argparse.Namespace) -> dict[str, object]:
     """Train so many steps after the warm-up; the first rank's seconds, and the memory of each."""
-    recipe = replace(find_recipe("fast"), batch_size=options.batch, precision="float32")
+    steps = WARM_UP + options.steps
+    recipe = replace(find_recipe("fast"), batch_size=options.batch, images=steps * options.batch, precision="float32")
     batches = lab.make_batches(recipe, seed=0)
+    if batches.steps != steps:
+        raise SystemExit(f"error: an epoch has {batches.steps} batches of {options.batch}, fewer than {steps}")
     widths = tuple(int(width * options.width) for width in WIDTHS)
     model = models.build_seeded(options.model, 0, widths=widths).to(memory_format=torch.channels_last)
     at_start = memory_mib("VmRSS") or 0.0
@@ -51,8 +52,7 @@ def measure(world: World, options: argparse.Namespace) -> dict[str, object]:
     progress.plan = Plan.from_dict(json.loads(options.plan))  # the same in every process, whatever its clock says
     clock: list[float] = []
     with precision.applied(progress.plan, model):
-        pairs = itertools.islice(full_batches(batches), WARM_UP + options.steps)
-        train.train_epoch(progress, pairs, torch.device("cpu"), [lambda _: clock.append(time.perf_counter())])
+        train.train_epoch(progress, batches, torch.device("cpu"), [lambda _: clock.append(time.perf_counter())])
     memory = torch.zeros(2, world.size, dtype=torch.float64)
     memory[:, world.rank] = torch.tensor([at_start, memory_mib("VmHWM") or 0.0])
     start, peak = world.sum(memory).tolist()
