@@ -9,7 +9,6 @@ is measured here.
 
 import argparse
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,10 +37,11 @@ def read(name: str) -> Figures:
 
 
 def mean_of(runs: Runs, name: str) -> Figures:
-    """Mean and standard deviation over the seeds, and the extremes."""
+    """Mean and extremes over the seeds, and the standard deviation where there are several."""
     values = [run[name] for run in runs]
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    figures = {"mean": statistics.fmean(values), "std": deviation, "min": min(values), "max": max(values)}
+    figures = {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
+    if len(values) > 1:
+        figures["std"] = statistics.stdev(values)
     return {f"{name.removeprefix('test_')}_{key}": round(value, 5) for key, value in figures.items()}
 
 
@@ -97,6 +97,7 @@ def read_best() -> Figures:
             "flip": test["flip"]["accuracy"],
             "seconds": round(run.seconds, 1),
             "parameters": count_parameters(run.model()),
+            "teacher": run.recipe.teacher,
         }
     test = lab.evaluate_runs(runs, "test", device="cpu")
     sums = {name: sum(figures[name] for figures in found.values()) for name in ("epochs", "seconds", "parameters")}
@@ -145,7 +146,8 @@ def accuracy_rows(figures: Figures) -> list[tuple[object, ...]]:
 
 def mean_and_deviation(row: Figures, name: str) -> str:
     """In percent; nothing for what was not measured."""
-    return f"{row[f'{name}_mean']:.2%} ± {row[f'{name}_std']:.2%}" if f"{name}_mean" in row else ""
+    values = (row.get(f"{name}_{key}") for key in ("mean", "std"))
+    return " ± ".join(f"{value:.2%}" for value in values if value is not None)
 
 
 def make_block(figures: Figures) -> str:
@@ -156,12 +158,22 @@ def make_block(figures: Figures) -> str:
         [
             make_table(headings, accuracy_rows(figures)),
             "Mean ± standard deviation over n seeds, and the median time; with mirror images, a prediction is the mean "
-            "over an image and its mirror image; together means the mean of the three networks' probabilities. "
+            "over an image and its mirror image; together means the mean of the networks' probabilities. "
+            f"{of_teachers(figures['best'])}"
             f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. `sprint` takes "
             f"1/{sprint['ratio']:.0f} of the original's time to {figures['goal']:.2%}, or less: "
             f"{sprint['original_got_there']} of {sprint['original_n']} seeds got there, the others count with the time "
             "of all their epochs.",
         ]
+    )
+
+
+def of_teachers(best: Figures) -> str:
+    """A sentence for each network that learned from another run."""
+    return "".join(
+        f"{network} of `best` also learned from the run {row['teacher']}, whose own time is not counted in its. "
+        for network, row in best.items()
+        if row.get("teacher")
     )
 
 
