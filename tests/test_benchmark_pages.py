@@ -1,5 +1,6 @@
 """Pages that show what benchmarks measured: their numbers are those of the file, and a prediction is arithmetic."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ BENCHMARKS = ROOT / "benchmarks"
 PAGES = {"scaling": ROOT / "docs" / "cluster.md", "results": ROOT / "README.md"}
 
 sys.path.insert(0, str(BENCHMARKS))
-from network import LATENCY, Step, bytes_sent, fit_line  # noqa: E402 (benchmarks are no package)
+import race  # noqa: E402 (benchmarks are no package)
+from network import LATENCY, Step, bytes_sent, fit_line  # noqa: E402 (the same)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -25,6 +27,18 @@ def test_the_page_shows_the_measured_numbers(tmp_path: Path, name: str) -> None:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--page", str(page)]
     subprocess.run(command, check=True, env=os.environ)
     assert page.read_text() == PAGES[name].read_text(), f"run python benchmarks/{name}.py --page"
+
+
+def test_the_race_is_drawn_with_every_contestant() -> None:
+    figure = race.draw(json.loads((BENCHMARKS / "race.json").read_text())["runs"])
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(race.LABELS.values())
+
+
+def test_a_rank_that_is_timed_runs() -> None:
+    command = [sys.executable, str(BENCHMARKS / "scaling_rank.py"), "resnet18", "--batch", "32", "--steps", "2"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures = json.loads(done.stdout)
+    assert figures["images_per_second"] == pytest.approx(32 / figures["step_seconds"])
 
 
 @pytest.mark.parametrize("machines", [2, 3, 5])
