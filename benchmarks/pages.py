@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fmnist_lib.files import write_atomically
+from fmnist_lib.report import table
 
 
 def make_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    """A table in Markdown; no two headings are the same."""
+    return table([dict(zip(headings, row, strict=True)) for row in rows])
 
 
 def fill_page(page: Path, source: Path, block: str) -> None:
