@@ -1,6 +1,6 @@
 """Fashion-MNIST: found, verified, split in three, and handed out in batches of bytes made floats.
 
-Letters: N images; H and W are 28. Source of the set: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
+Letters: N images; K classes; H and W are 28. Source of the set: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
 """
 
 import os
@@ -82,7 +82,8 @@ def normalise(images: Tensor) -> Tensor:
 class Batches:
     """Training and validation images in memory, given out in normalised batches; made by `batches`.
 
-    Every batch is images float32 (N, 1, H, W) and labels int64 (N,), on the CPU.
+    Every batch is images float32 (N, 1, H, W) and labels int64 (N,), on the CPU. With `answers`, class probabilities
+    float32 (2, N, K) for all training images and their mirror images, they take the labels' place in training.
     """
 
     training: Pair
@@ -91,6 +92,7 @@ class Batches:
     seed: int
     augment: Augment | None = None
     limit: int = 0
+    answers: Tensor | None = None
 
     @property
     def images(self) -> int:
@@ -113,18 +115,14 @@ class Batches:
         coins = torch.randint(0, 2, (len(labels),), generator=torch.Generator().manual_seed(_mix(self.seed, 0)))
         order = torch.randperm(len(labels), generator=generator)[: self.images]
         for rows in order.split(self.batch_size):
-            x = images[rows]
+            x, turns = images[rows], coins[rows] + epoch
             if self.augment is not None:
-                x = self.augment(x, generator, coins[rows] + epoch)
-            yield normalise(x), labels[rows]
+                x = self.augment(x, generator, turns)
+            yield normalise(x), labels[rows] if self.answers is None else self.answers[turns % 2, rows]
 
     def val(self) -> Iterator[Pair]:
         """The validation images in their order."""
         return _in_order(self.validation, batch_size=500)
-
-    def targets(self, x: Tensor, y: Tensor) -> Tensor:
-        """The labels: what a network is to answer for x."""
-        return y
 
 
 def batches(

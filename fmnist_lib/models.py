@@ -136,7 +136,9 @@ class AlexNet(ViewableModel):
     """Five convolutions, overlapping pooling, three fully connected layers with dropout.
 
     Source: Krizhevsky et al. 2012, scaled to 28x28: stride 1 and a 7x7 kernel in place of stride 4 and 11x11.
-    `norm` puts batch norm, which is younger (Ioffe and Szegedy 2015), after every convolution.
+    `pooled` are the convolutions, counted from 1, that a pooling follows, after each of which maps are half as high
+    and wide: 28, 13, 6, 2, or 28, 14, 7, 4 with `pool_padding` 1. `norm` puts batch norm, which is younger (Ioffe and
+    Szegedy 2015), after every convolution.
     """
 
     def __init__(
@@ -144,33 +146,35 @@ class AlexNet(ViewableModel):
         *,
         widths: Sequence[int] = (32, 64, 128, 128, 128),
         hidden: int = 512,
-        kernel_size: int = 7,
+        kernel_sizes: Sequence[int] = (7, 5, 3, 3, 3),
+        pooled: Sequence[int] = (1, 2, 5),
+        pool_padding: int = 0,
         dropout: float = 0.5,
         norm: bool = False,
         num_classes: int = NUM_CLASSES,
     ) -> None:
         super().__init__()
-        sizes = (kernel_size, 5, 3, 3, 3)
-        pooled, strides = (True, True, False, False, True), (1, 2, 4, 4, 4)
         steps: OrderedDict[str, nn.Module] = OrderedDict()
         self.viewable = []
-        in_channels = 1
-        for number, (channels, size) in enumerate(zip(widths, sizes, strict=True), start=1):
-            steps[f"conv{number}"] = nn.Conv2d(in_channels, channels, size, padding=size // 2, bias=not norm)
+        in_channels, size, stride = 1, 28, 1
+        for number, (channels, kernel_size) in enumerate(zip(widths, kernel_sizes, strict=True), start=1):
+            conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=not norm)
+            steps[f"conv{number}"] = conv
             if norm:
                 steps[f"norm{number}"] = nn.BatchNorm2d(channels)
             steps[f"act{number}"] = nn.ReLU()
-            if pooled[number - 1]:
-                steps[f"pool{number}"] = nn.MaxPool2d(3, stride=2)
-            self.viewable.append(Viewable(f"features.conv{number}", "conv", channels, strides[number - 1]))
-            self.viewable.append(Viewable(f"features.act{number}", "activation", channels, strides[number - 1]))
+            self.viewable.append(Viewable(f"features.conv{number}", "conv", channels, stride))
+            self.viewable.append(Viewable(f"features.act{number}", "activation", channels, stride))
+            if number in pooled:
+                steps[f"pool{number}"] = nn.MaxPool2d(3, stride=2, padding=pool_padding)
+                size, stride = (size + 2 * pool_padding - 3) // 2 + 1, 2 * stride
             in_channels = channels
         self.features = nn.Sequential(steps)
         self.flatten = nn.Flatten()
         self.classifier = nn.Sequential(
             OrderedDict(
                 drop1=nn.Dropout(dropout),
-                linear1=nn.Linear(in_channels * 2 * 2, hidden),  # 28 -> 13 -> 6 -> 2 by three poolings 3/2
+                linear1=nn.Linear(in_channels * size**2, hidden),
                 act1=nn.ReLU(),
                 drop2=nn.Dropout(dropout),
                 linear2=nn.Linear(hidden, hidden),

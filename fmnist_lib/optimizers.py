@@ -13,66 +13,93 @@ from torch.optim.swa_utils import AveragedModel
 
 from fmnist_lib.recipes import Recipe
 
-NEWTON_SCHULZ_STEPS = 3  # as cifar10-airbench has it; torch's default is 5
+# Coefficients and number of the steps of the quintic iteration, as cifar10-airbench has them; torch takes five steps.
+NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3
 
 
-class FilterMuon(torch.optim.Muon):
-    """torch's Muon for convolution filters too: each (O, I, height, width) is orthogonalised as a matrix
-    (O, height * width * I), which torch.optim.Muon, made for matrices, leaves to its user.
+class FilterMuon(torch.optim.Optimizer):
+    """Muon for matrices (O, I) and for filters, each of which is a matrix (O, height * width * I).
 
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. The step's size is matched to AdamW's
-    (Liu et al. 2025, arXiv:2502.16982), so that both can share a learning rate.
+    torch.optim.Muon takes matrices alone and computes in bf16, which processors without bf16 only emulate, so slowly
+    that the step takes longer than forward and backward pass (benchmarks/muon.py). This one computes in `dtype`.
+
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with Nesterov momentum. The step's size is
+    matched to AdamW's (Liu et al. 2025, arXiv:2502.16982), so that both can share a learning rate.
     """
 
-    def __init__(self, weights: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float) -> None:
-        self.weights = list(weights)
-        super().__init__(
-            [nn.Parameter(as_matrix(weight.detach()).clone()) for weight in self.weights],
-            lr=lr,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            adjust_lr_fn="match_rms_adamw",
-            ns_steps=NEWTON_SCHULZ_STEPS,
-        )
+    def __init__(
+        self, weights: Iterable[Tensor], *, lr: float, weight_decay: float, momentum: float, dtype: torch.dtype
+    ) -> None:
+        self.dtype = dtype
+        super().__init__(weights, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Bring filters and gradients into matrix form, make torch's step, and bring the filters back."""
-        matrices = self.param_groups[0]["params"]
-        for weight, matrix in zip(self.weights, matrices, strict=True):
-            matrix.copy_(as_matrix(weight))
-            matrix.grad = None if weight.grad is None else as_matrix(weight.grad).contiguous()
-        loss = super().step(closure)
-        for weight, matrix in zip(self.weights, matrices, strict=True):
-            weight.copy_(matrix.view(weight.movedim(1, -1).shape).movedim(-1, 1))
-        return loss
+        """Move every weight that has a gradient. A closure, which torch's optimisers allow, is not called."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    update = self.find_update(weight, weight.grad, momentum=group["momentum"])
+                    weight.add_(as_filter(update, weight), alpha=-0.2 * group["lr"] * math.sqrt(max(update.shape)))
+
+    def find_update(self, weight: Tensor, gradient: Tensor, *, momentum: float) -> Tensor:
+        """The direction of a weight's next step, as a matrix."""
+        state = self.state[weight]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        return orthogonalise(as_matrix(gradient.lerp(average, momentum)).to(self.dtype))
 
 
 def as_matrix(weight: Tensor) -> Tensor:
-    """(O, I, height, width) -> (O, height * width * I), and (O, I) as it is; a view of a filter in channels_last."""
+    """(O, I, height, width) -> (O, height * width * I), and (O, I) as it is."""
     return weight.movedim(1, -1).flatten(1)
 
 
-def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def as_filter(matrix: Tensor, weight: Tensor) -> Tensor:
+    """The way back from `as_matrix(weight)`: (O, height * width * I) -> (O, I, height, width)."""
+    return matrix.reshape(weight.movedim(1, -1).shape).movedim(-1, 1)
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """A matrix (O, I) with nearly the same singular vectors, whose singular values are all about 1.
+
+    By Newton-Schulz iteration, in the matrix's own dtype; the values end between about 0.5 and 1.2.
+    """
+    a, b, c = NEWTON_SCHULZ
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if is_tall else matrix  # the smaller product of the two
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x
+
+
+def make_optimizers(
+    model: nn.Module, recipe: Recipe, *, dtype: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
     """The recipe's optimisers over all parameters; each group keeps its base learning rate as `initial_lr`.
 
     "adam" is as the lab report has it: one group, decay on all. The others decay weights only, not biases and
     norms, whose learning rate is multiplied by the recipe's `bias_lr`. "muon" moves filters and matrices by Muon,
-    the last matrix, which gives the classes' scores, and the rest by AdamW (Jordan et al. 2024).
+    the last matrix, which gives the classes' scores, and the rest by AdamW (Jordan et al. 2024); `dtype` is what
+    Muon computes in.
     """
     if recipe.optimizer == "adam":
         made: list[torch.optim.Optimizer] = [
             torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
         ]
     else:
-        made = make_decoupled(model, recipe)
+        made = make_decoupled(model, recipe, dtype)
     for optimizer in made:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return made
 
 
-def make_decoupled(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_decoupled(model: nn.Module, recipe: Recipe, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
     """Optimisers that treat weights and biases differently."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     lr, decay = recipe.lr, recipe.weight_decay
@@ -87,7 +114,7 @@ def make_decoupled(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimiz
     hidden = [p for p in weights if not head or p is not head[0]]
     rest = [{"params": head}, biases]
     return [
-        FilterMuon(hidden, lr=lr, weight_decay=decay, momentum=0.95),
+        FilterMuon(hidden, lr=lr, weight_decay=decay, momentum=0.95, dtype=dtype),
         torch.optim.AdamW(rest, lr=lr, weight_decay=decay, fused=True),
     ]
 

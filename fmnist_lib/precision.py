@@ -122,16 +122,6 @@ def try_layer(name: str, layer: nn.Module, x: Tensor) -> Trial:
     return Trial(name, error, min(times[True][1:]), min(times[False][1:]))
 
 
-def is_sound(model: nn.Module, x: Tensor) -> bool:
-    """Whether the whole network's logits for x are the same in bf16 and fp32, up to rounding."""
-    with torch.no_grad():
-        logits = []
-        for mixed in (True, False):
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=mixed):
-                logits.append(model(x[:TRIED_IMAGES]).float())
-    return relative_error(*logits) <= TOLERANCE
-
-
 def relative_error(value: Tensor, reference: Tensor) -> float:
     """Norm of the difference divided by the norm of the reference; infinite when something is no number."""
     error = (value.float() - reference).norm() / reference.norm().clamp(min=1e-12)

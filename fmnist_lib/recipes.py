@@ -21,8 +21,8 @@ class Recipe:
 
     For whoever makes the batches: `dataset` is a name, `images` are the training images of an epoch, drawn anew for
     each (0 for all), `flip` (alternating), `crop` (pixels) and `erase` (probability) go to `augment.make_augment`.
-    `overrides` are the model's constructor arguments. `teacher` names a run whose answers are learned besides the
-    labels, with the share `teacher_share` of the weight. `lr` and `weight_decay` are the optimiser's, `bias_lr`
+    `overrides` are the model's constructor arguments. `teacher` names a run whose answers for whole images are learned
+    besides the labels, `teacher_share` of the weight. `lr` and `weight_decay` are the optimiser's, `bias_lr`
     multiplies lr for biases and norms; lr follows `schedule` after a rise over the share `warmup` of all steps. `ema`
     is the decay per step of the averaged weights that are evaluated and kept, 0 for none. `precision` "bfloat16" is
     taken where `precision.make_plan` finds it right. With `half` filters and matrices are handed on in float16, which
@@ -127,14 +127,16 @@ RECIPES = {
 DEEP = {"epochs": 6, "lr": 0.02, "ema": 0.997, "crop": 0}  # an epoch takes twice as long; few need no crop
 WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
 DEEP_AND_WIDE = {"epochs": 45, "lr": 0.03, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
-WIDER_ALEXNET = WIDE_ALEXNET | {"widths": [64, 128, 256, 256, 256]}
+# AlexNet's own second convolution sees maps of 27x27: here it does, too, when no pooling comes before it.
+LATE_POOLING = {"kernel_sizes": [5, 3, 3, 3, 3], "pooled": [2, 3, 5], "pool_padding": 1}
+LATE_ALEXNET = WIDE_ALEXNET | {"widths": [16, 32, 64, 128, 256]} | LATE_POOLING
 TAUGHT = {"teacher": "resnet18-best", "teacher_share": 0.8, "label_smoothing": 0.0}  # whose answers are smooth
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
     ("sprint", "alexnet"): {"overrides": {"norm": True}},
     ("fast", "alexnet"): {"lr": 0.02, "overrides": WIDE_ALEXNET},
     ("fast", "resnet34"): DEEP,
     ("fast", "plain34"): DEEP,
-    ("best", "alexnet"): {"epochs": 80, "lr": 0.02, "overrides": WIDER_ALEXNET} | TAUGHT,
+    ("best", "alexnet"): {"epochs": 78, "lr": 0.02, "overrides": LATE_ALEXNET} | TAUGHT,
     ("best", "resnet34"): DEEP_AND_WIDE,
     ("best", "plain34"): DEEP_AND_WIDE,
 }

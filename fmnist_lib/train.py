@@ -1,6 +1,6 @@
 """Training: one plain loop.
 
-Letters: N images in a batch, x input (N, 1, 28, 28), y labels (N,), lr learning rate.
+Letters: N images in a batch, K classes, x input (N, 1, 28, 28), y labels (N,), lr learning rate.
 """
 
 import math
@@ -37,13 +37,12 @@ class Batches(Protocol):
         """Training batches in an epoch."""
 
     def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training batches (x, y) of an epoch, in an order that depends on the epoch alone."""
+        """The training batches of an epoch, in an order that depends on the epoch alone: x, and y or the class
+        probabilities (N, K) that are to be answered.
+        """
 
     def val(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches (x, y)."""
-
-    def targets(self, x: Tensor, y: Tensor) -> Tensor:
-        """What the network is to answer for training images: y itself, or class probabilities (N, 10)."""
 
 
 @dataclass
@@ -140,7 +139,7 @@ def start(
         plan = world.share(lambda: precision.make_plan(model, x, wanted=recipe.precision))  # made by a clock
     network = world.wrap(model)
     averaged = make_average(model, decay=recipe.ema) if recipe.ema else None
-    optimizers = make_optimizers(model, recipe)
+    optimizers = make_optimizers(model, recipe, dtype=torch.bfloat16 if plan.mixed else torch.float32)
     progress = Progress(model, recipe, optimizers, batches.steps, plan, network, world, averaged)
     if resume is not None:
         restore_state(progress, resume)
@@ -159,14 +158,15 @@ def train_epoch(progress: Progress, batches: Batches, device: torch.device, obse
         x, y = shard.x.to(device, memory_format=torch.channels_last), shard.y.to(device)
         with precision.autocast(progress.plan, device):
             logits = progress.network(x).float()
-            loss = functional.cross_entropy(logits, batches.targets(x, y), label_smoothing=recipe.label_smoothing)
+            loss = functional.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
             loss = loss * (shard.images / shard.per_rank)
         model.zero_grad()
         loss.backward()
         progress.step = step
         images += shard.images
         progress.images_per_second = images * world.size / (time.perf_counter() - started)
-        hits = (logits.detach().argmax(1) == y)[: shard.images].sum()
+        labels = y if y.ndim == 1 else y.argmax(1)
+        hits = (logits.detach().argmax(1) == labels)[: shard.images].sum()
         note_step(progress, torch.stack([loss.detach(), hits / shard.per_rank]))
         notify(observers, progress)
         update_weights(progress)

@@ -26,7 +26,6 @@ TABLE = {
     "optimizers": ({"recipes"}, NOTHING),
     "precision": (NOTHING, NOTHING),
     "train": ({"devices", "distributed", "evaluation", "optimizers", "precision", "recipes"}, NOTHING),
-    "distillation": ({"precision", "train"}, NOTHING),
     "wording": (NOTHING, NOTHING),
     "machine": ({"__init__"}, NOTHING),
     "hooks": (NOTHING, NOTHING),
@@ -47,7 +46,7 @@ TABLE = {
         NOTHING,
     ),
     "lab": (
-        {"augment", "checkpoint", "data", "devices", "distillation", "distributed", "evaluation", "machine", "models"}
+        {"augment", "checkpoint", "data", "devices", "distributed", "evaluation", "machine", "models"}
         | {"pictures", "recipes", "snapshots", "storage", "train"},
         NOTHING,
     ),
