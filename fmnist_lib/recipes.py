@@ -136,7 +136,7 @@ VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwi
     ("fast", "alexnet"): {"lr": 0.02, "overrides": WIDE_ALEXNET},
     ("fast", "resnet34"): DEEP,
     ("fast", "plain34"): DEEP,
-    ("best", "alexnet"): {"epochs": 78, "lr": 0.02, "overrides": LATE_ALEXNET} | TAUGHT,
+    ("best", "alexnet"): {"epochs": 58, "lr": 0.02, "overrides": LATE_ALEXNET} | TAUGHT,
     ("best", "resnet34"): DEEP_AND_WIDE,
     ("best", "plain34"): DEEP_AND_WIDE,
 }

@@ -13,7 +13,7 @@ BASE = replace(find_recipe("smoke"), lr=0.1, weight_decay=0.01)
 
 
 def net() -> nn.Module:
-    return models.build_seeded("resnet18", 0, widths=(4, 4, 4, 4)).to(memory_format=torch.channels_last)
+    return models.build_seeded("resnet18", 0, widths=(16, 16, 16, 16)).to(memory_format=torch.channels_last)
 
 
 def give_gradients(model: nn.Module) -> None:
