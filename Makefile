@@ -31,7 +31,7 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 
 bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (three hours, on an idle machine)
 	@scripts/install_browser.sh
-	@for name in recorder explorer loader roofline scaling "scaling --page" race results "results --page"; do \
+	@for name in recorder explorer loader muon roofline scaling "scaling --page" race results "results --page"; do \
 	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done
 
 lint: $(VENV)/.dev ## mend what ruff can mend

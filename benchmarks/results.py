@@ -98,6 +98,7 @@ def read_best() -> Figures:
             "seconds": round(run.seconds, 1),
             "parameters": count_parameters(run.model()),
             "teacher": run.recipe.teacher,
+            "instructions": run.environment.get("instructions"),  # runs of before have no such entry
         }
     test = lab.evaluate_runs(runs, "test", device="cpu")
     sums = {name: sum(figures[name] for figures in found.values()) for name in ("epochs", "seconds", "parameters")}

@@ -29,7 +29,7 @@ class Run:
     """One training run: (model, recipe, seed), and what came of it.
 
     `history` has the rows of `train.History`; `evaluation` maps a split to its figures; `environment` is the
-    machine; `overrides` are the model's constructor arguments.
+    machine and what was computed in; `overrides` are the model's constructor arguments.
     """
 
     path: Path
@@ -146,6 +146,7 @@ def fit_or_load(
         return run
 
     def store(progress: train.Progress) -> None:
+        run.environment = run.environment | {"precision": str(progress.plan)}
         write_state(state_path(run.path, progress.epoch), train.capture_state(progress))
         publish(run, progress.evaluated.state_dict(), progress.history)
 

@@ -25,15 +25,19 @@ TRIED_IMAGES = 32
 class Plan:
     """What a training computes in: `mixed` says whether bf16 is used at all, `float32_layers` where it is not.
 
-    `reason` says in words why; it is stored with the run.
+    `reason` says in words why.
     """
 
     mixed: bool
     float32_layers: tuple[str, ...] = ()
     reason: str = "the recipe asks for float32"
 
+    def __str__(self) -> str:
+        """What is computed in, and why: told when a training starts, and stored with the run."""
+        return f"{'bfloat16' if self.mixed else 'float32'}: {self.reason}"
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a state and for run.json."""
+        """Plain values, for a state."""
         return asdict(self) | {"float32_layers": list(self.float32_layers)}
 
     @classmethod

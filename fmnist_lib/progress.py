@@ -28,11 +28,12 @@ class TerminalBar:
             self.bar.set_postfix_str(text, refresh=False)
 
     def epoch(self, progress: Progress) -> None:
-        """Close the epoch's bar and say how it ended."""
+        """Close the epoch's bar and say how it ended; before the first, what is computed in."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
         if progress.epoch == 0:
+            print(f"{self.title} computes in {progress.plan}", file=sys.stderr, flush=True)
             return
         print(f"{self.title} {epoch_line(progress)}", file=sys.stderr, flush=True)
 

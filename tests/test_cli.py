@@ -62,6 +62,8 @@ def test_train_prints_one_json_object_and_nothing_else_on_stdout(tmp_path: Path)
     assert result["epochs"] == 1
     assert result["test_accuracy"] == Run.load(tmp_path / "run").evaluation["test"]["accuracy"]
     assert (Path(result["figures"]) / "curves.png").exists()
+    assert "computes in float32: the recipe asks for float32" in done.stderr
+    assert Run.load(tmp_path / "run").environment["precision"] == "float32: the recipe asks for float32"
     again = call("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--out", tmp_path / "run", "--json")
     assert json.loads(again.stdout) == result
 
