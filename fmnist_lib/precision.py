@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 TOLERANCE = 0.02  # of the output's norm; bf16 rounds at 2**-9 = 0.002 an operation
 SLOWER = 1.5  # a layer whose bf16 takes this many times as long as fp32 is kept in fp32
+HOPELESS = 10  # times as long as fp32, as where bf16 is emulated, and a layer is not timed again
 NOTICEABLE = 0.02  # of all layers' time; below it a layer's speed does not matter, and its timing is noise
 REPETITIONS = 5
 TRIED_IMAGES = 32
@@ -114,7 +115,7 @@ def try_layer(name: str, layer: nn.Module, x: Tensor) -> Trial:
     x = x.requires_grad_()
     times: dict[bool, list[float]] = {False: [], True: []}
     results: dict[bool, list[Tensor]] = {}
-    for _ in range(REPETITIONS + 1):
+    for repetition in range(REPETITIONS + 1):
         for mixed in times:
             started = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
@@ -122,6 +123,8 @@ def try_layer(name: str, layer: nn.Module, x: Tensor) -> Trial:
             gradients = torch.autograd.grad(y, [x, *layer.parameters()], torch.ones_like(y))
             times[mixed].append(time.perf_counter() - started)
             results[mixed] = [y.detach(), *gradients]
+        if repetition and times[True][-1] > HOPELESS * times[False][-1]:
+            break
     error = max(relative_error(a, b) for a, b in zip(results[True], results[False], strict=True))
     return Trial(name, error, min(times[True][1:]), min(times[False][1:]))
 

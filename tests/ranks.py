@@ -22,8 +22,8 @@ from fmnist_lib.recipes import find_recipe
 SMALL = {"widths": (8, 8, 8, 8, 8), "hidden": 32}
 # 400 images in batches of 57: seven, which neither two nor three ranks divide evenly, and one image that is left over.
 RECIPE = replace(
-    find_recipe("smoke"), epochs=3, batch_size=57, optimizer="adamw", lr=0.01, schedule="linear", warmup=0.1
-)
+    find_recipe("smoke"), epochs=3, batch_size=57, optimizer="sgd", lr=0.01, schedule="linear", warmup=0.1
+)  # with Adam, whose steps are as long for a gradient of rounding errors alone, ranks could not be compared
 
 
 def make_batches() -> data.Batches:

@@ -10,9 +10,13 @@ from fmnist_lib.hooks import capture
 NAMES = list(models.REGISTRY)
 
 
-@pytest.fixture(params=NAMES)
+LATE = {"norm": True, "pooled": (2, 3, 5), "pool_padding": 1}
+
+
+@pytest.fixture(params=[(name, {}) for name in NAMES] + [("alexnet", LATE)], ids=[*NAMES, "alexnet, pooled late"])
 def model(request: pytest.FixtureRequest) -> models.ViewableModel:
-    return models.build_seeded(request.param, 0).eval()
+    name, overrides = request.param
+    return models.build_seeded(name, 0, **overrides).eval()
 
 
 def conv_parameters(inputs: int, outputs: int, size: int) -> int:
