@@ -1,6 +1,6 @@
 """Puts what the benchmarks measured together: writes results.json.
 
-    python benchmarks/results.py          # a minute; after race.py, roofline.py, loader.py and scaling.py
+    python benchmarks/results.py          # a minute; after race.py and the others in SOURCES
     python benchmarks/results.py --page   # fill README.md from results.json
 
 Every figure is out of the files beside this one and the committed runs of recipe best. Only what these say together
@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results.json"
 PAGE = HERE.parent / "README.md"
 RUNS = HERE.parent / "checkpoints"
+SOURCES = ("race", "roofline", "loader", "muon", "scaling")
 MEMORY_GOAL_MIB = 2048
 Runs = Sequence[Mapping[str, Any]]
 Figures = dict[str, Any]
@@ -98,15 +99,15 @@ def read_best() -> Figures:
             "seconds": round(run.seconds, 1),
             "parameters": count_parameters(run.model()),
             "teacher": run.recipe.teacher,
-            "instructions": run.environment.get("instructions"),  # runs of before have no such entry
+            "instructions": run.environment.get("instructions"),  # older runs do not tell
         }
     test = lab.evaluate_runs(runs, "test", device="cpu")
     sums = {name: sum(figures[name] for figures in found.values()) for name in ("epochs", "seconds", "parameters")}
     return found | {"together": {"n": 1, "accuracy": test["accuracy"], "flip": test["flip"]["accuracy"]} | sums}
 
 
-def machine_and_memory(roofline: Figures, loader: Figures, scaling: Figures) -> Figures:
-    """Speed, share of the peak, loader's cost, and how seconds and memory grow."""
+def machine_and_memory(roofline: Figures, loader: Figures, muon: Figures, scaling: Figures) -> Figures:
+    """Speed, share of the peak, the loader's and Muon's cost, and how seconds and memory grow."""
     steps = {
         name: {key: row[key] for key in ("images_per_second", "gflops", "share_of_peak")}
         for name, row in roofline["steps"].items()
@@ -121,6 +122,7 @@ def machine_and_memory(roofline: Figures, loader: Figures, scaling: Figures) -> 
         "peaks": roofline["peaks"],
         "steps": steps,
         "loader": loader["loaders"],
+        "muon": muon["networks"],
         "growth": growth,
         "two_ranks_against_threads": scaling["two_ranks_against_threads"],
         "memory": memory,
@@ -153,14 +155,14 @@ def mean_and_deviation(row: Figures, name: str) -> str:
 
 def make_block(figures: Figures) -> str:
     """The part of README.md that comes from results.json."""
-    about, sprint = figures["machine"], figures["sprint"]
+    about, sprint = figures["machines"]["race"], figures["sprint"]
     headings = ("recipe", "network", "n", "test accuracy", "with mirror images", "training time")
     return "\n\n".join(
         [
             make_table(headings, accuracy_rows(figures)),
             "Mean ± standard deviation over n seeds, and the median time; with mirror images, a prediction is the mean "
             "over an image and its mirror image; together means the mean of the networks' probabilities. "
-            f"{of_teachers(figures['best'])}"
+            f"{notes_on(figures['best'], about)}"
             f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. `sprint` takes "
             f"1/{sprint['ratio']:.0f} of the original's time to {figures['goal']:.2%}, or less: "
             f"{sprint['original_got_there']} of {sprint['original_n']} seeds got there, the others count with the time "
@@ -169,13 +171,15 @@ def make_block(figures: Figures) -> str:
     )
 
 
-def of_teachers(best: Figures) -> str:
-    """A sentence for each network that learned from another run."""
-    return "".join(
-        f"{network} of `best` also learned from the run {row['teacher']}, whose own time is not counted in its. "
-        for network, row in best.items()
-        if row.get("teacher")
-    )
+def notes_on(best: Figures, race_machine: Figures) -> str:
+    """What a row of the table does not say: which networks had a teacher, or another processor than the race."""
+    notes = []
+    for network, row in best.items():
+        if row.get("teacher"):
+            notes.append(f"{network} of `best` also learned from {row['teacher']}, whose time is not counted.")
+        if row.get("instructions") != race_machine.get("instructions"):
+            notes.append(f"{network} of `best` was trained on another processor ({row['instructions']}).")
+    return "".join(f"{note} " for note in notes)
 
 
 def main() -> None:
@@ -186,8 +190,10 @@ def main() -> None:
     if options.page:
         fill_page(options.page, RESULT, make_block(read("results")))
         return
-    figures = against_original(read("race")["runs"]) | {"best": read_best()}
-    figures |= machine_and_memory(read("roofline"), read("loader"), read("scaling"))
+    sources = {name: read(name) for name in SOURCES}
+    race = sources.pop("race")
+    figures = against_original(race["runs"]) | {"best": read_best()} | machine_and_memory(**sources)
+    figures["machines"] = {name: read(name)["machine"] for name in SOURCES}  # those that measured; ours only adds up
     write_result(RESULT, figures)
     print_table(("recipe", "network", "n", "test", "with flip", "time"), accuracy_rows(figures))
 

@@ -16,7 +16,7 @@ from fmnist_lib.snapshots import RECORDED_EPOCHS
 
 ROOT = Path(__file__).parents[1]
 RUNS = {name: ROOT / "checkpoints" / lab.run_name(name, "original") for name in report.COMPARED}
-TUNED = sorted(path for recipe in report.TUNED for path in ROOT.glob(f"checkpoints/*-{recipe}"))
+TUNED = [ROOT / "checkpoints" / lab.run_name(name, recipe) for recipe in report.TUNED for name in report.NETWORKS]
 
 
 @pytest.mark.parametrize(("language", "name"), [("en", "report.md"), ("zh", "report.zh.md")])
