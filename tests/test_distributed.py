@@ -82,7 +82,9 @@ def test_ranks_make_the_steps_of_one_process(size: int, ranks: Callable[[int], S
     alone = ranks(1)[0]["train_without_norms"]
     for seen in ranks(size):
         for name, weight in seen["train_without_norms"]["weights"].items():
-            assert (weight - alone["weights"][name]).abs().max() < 1e-3  # lr 0.01 moves them by up to 0.1
+            moved = (alone["weights"][name] - alone["start"][name]).abs().max()
+            # A wrong share of a batch would make a difference of a third; rounding tips a maximum here and there.
+            assert (weight - alone["weights"][name]).abs().max() < moved / 50
         for row, expected in zip(seen["train_without_norms"]["history"].steps, alone["history"].steps, strict=True):
             assert row == pytest.approx(expected, rel=1e-4)
 
