@@ -18,7 +18,7 @@ def describe(device: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "processor": processor_name(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),  # AVX2 or AVX512: a factor of four in speed
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # AVX2 or AVX512, say: processors of one name differ
         "cores": os.cpu_count(),
         "memory_gib": memory_gib(),
         "device": device if device != "cuda" else torch.cuda.get_device_name(),

@@ -20,8 +20,8 @@ NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3
 class FilterMuon(torch.optim.Optimizer):
     """Muon for matrices (O, I) and for filters, each of which is a matrix (O, height * width * I).
 
-    torch.optim.Muon takes matrices alone and computes in bf16, which processors without bf16 only emulate, so slowly
-    that the step takes longer than forward and backward pass (benchmarks/muon.py). This one computes in `dtype`.
+    torch.optim.Muon takes matrices alone and computes in bf16, which processors without bf16 only emulate: there a
+    step takes half as long as forward and backward pass, or twice (benchmarks/muon.py). This one computes in `dtype`.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with Nesterov momentum. The step's size is
     matched to AdamW's (Liu et al. 2025, arXiv:2502.16982), so that both can share a learning rate.
