@@ -138,7 +138,7 @@ class AlexNet(ViewableModel):
     Source: Krizhevsky et al. 2012, scaled to 28x28: stride 1 and a 7x7 kernel in place of stride 4 and 11x11.
     `pooled` are the convolutions, counted from 1, that a pooling follows, after each of which maps are half as high
     and wide: 28, 13, 6, 2, or 28, 14, 7, 4 with `pool_padding` 1. `norm` puts batch norm, which is younger (Ioffe and
-    Szegedy 2015), after every convolution.
+    Szegedy 2015), after every convolution, `norm_hidden` after the hidden fully connected layers, too.
     """
 
     def __init__(
@@ -151,6 +151,7 @@ class AlexNet(ViewableModel):
         pool_padding: int = 0,
         dropout: float = 0.5,
         norm: bool = False,
+        norm_hidden: bool = False,
         num_classes: int = NUM_CLASSES,
     ) -> None:
         super().__init__()
@@ -171,17 +172,16 @@ class AlexNet(ViewableModel):
             in_channels = channels
         self.features = nn.Sequential(steps)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Sequential(
-            OrderedDict(
-                drop1=nn.Dropout(dropout),
-                linear1=nn.Linear(in_channels * size**2, hidden),
-                act1=nn.ReLU(),
-                drop2=nn.Dropout(dropout),
-                linear2=nn.Linear(hidden, hidden),
-                act2=nn.ReLU(),
-                head=nn.Linear(hidden, num_classes),
-            )
-        )
+        steps, in_features = OrderedDict(), in_channels * size**2
+        for number in (1, 2):
+            steps[f"drop{number}"] = nn.Dropout(dropout)
+            steps[f"linear{number}"] = nn.Linear(in_features, hidden, bias=not norm_hidden)
+            if norm_hidden:
+                steps[f"norm{number}"] = nn.BatchNorm1d(hidden)
+            steps[f"act{number}"] = nn.ReLU()
+            in_features = hidden
+        steps["head"] = nn.Linear(hidden, num_classes)
+        self.classifier = nn.Sequential(steps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.flatten(self.features(x)))

@@ -10,10 +10,12 @@ from fmnist_lib.hooks import capture
 NAMES = list(models.REGISTRY)
 
 
-LATE = {"norm": True, "pooled": (2, 3, 5), "pool_padding": 1}
+LATE = {"norm": True, "norm_hidden": True, "pooled": (2, 3, 5), "pool_padding": 1}
 
 
-@pytest.fixture(params=[(name, {}) for name in NAMES] + [("alexnet", LATE)], ids=[*NAMES, "alexnet, pooled late"])
+@pytest.fixture(
+    params=[(name, {}) for name in NAMES] + [("alexnet", LATE)], ids=[*NAMES, "alexnet, normed and pooled late"]
+)
 def model(request: pytest.FixtureRequest) -> models.ViewableModel:
     name, overrides = request.param
     return models.build_seeded(name, 0, **overrides).eval()
