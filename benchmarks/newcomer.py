@@ -3,7 +3,8 @@
     python benchmarks/newcomer.py        # clones this repository into an empty folder, and runs them there
 
 The times include what is downloaded and installed; how long that takes is the network's affair, and the data set and
-packages may be in a cache already. So these are one machine's figures, n = 1.
+packages may be in a cache already. So these are one machine's figures, n = 1. The seconds of a retraining are those
+that the committed runs took.
 """
 
 import json
@@ -13,6 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from fmnist_lib import lab, machine, report
+from fmnist_lib.checkpoint import Run
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).with_suffix(".json")
@@ -41,9 +45,9 @@ def main() -> None:
         figures["make_report_again_seconds"] = timed(clone, "make", "report")
         figures["make_test_seconds"] = timed(clone, "make", "test")
         figures["environment_megabytes"] = megabytes(clone / ".venv")
-        runs = [json.loads(path.read_text()) for path in sorted(clone.glob("checkpoints/*/run.json"))]
-        figures["retraining_seconds"] = round(sum(row["seconds"] for run in runs for row in run["history"]["epochs"]))
-        figures["machine"] = runs[0]["environment"] if runs else {}
+    runs = [Run.load(ROOT / "checkpoints" / lab.run_name(name, "original")) for name in report.COMPARED]
+    figures["retraining_seconds"] = round(sum(run.seconds for run in runs))
+    figures["machine"] = machine.describe("cpu")
     RESULT.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
 

@@ -5,7 +5,7 @@ Letters: N images in a batch, K classes, x input (N, 1, 28, 28), y labels (N,).
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,14 @@ from fmnist_lib.distributed import ALONE, World
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean loss over the images and the confusion matrix, int64 (K, K): rows true, columns predicted."""
+    """The mean loss over the images and the confusion matrix, int64 (K, K): rows true, columns predicted.
+
+    `flipped` is the same with flip test-time augmentation, where that was asked for.
+    """
 
     loss: float
     confusion: Tensor
+    flipped: "Evaluation | None" = None
 
     @property
     def images(self) -> int:
@@ -49,6 +53,26 @@ class Ensemble(nn.Module):
         return logs.logsumexp(0) - math.log(len(self.members))
 
 
+class Tally:
+    """What is added up over the batches: losses, and how often each class was taken for each."""
+
+    def __init__(self) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64)
+        self.counts = torch.zeros(1, dtype=torch.int64)  # as long as there are pairs of classes, from the first batch
+
+    def add(self, logits: Tensor, y: Tensor) -> None:
+        """The scores (N, K) of one more batch."""
+        logits, num_classes = logits.cpu(), logits.shape[1]
+        self.loss += functional.cross_entropy(logits.double(), y, reduction="sum")
+        self.counts = self.counts + (y * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2)
+
+    def conclude(self, world: World) -> Evaluation:
+        """The result over all ranks."""
+        counts, loss = world.sum(self.counts), world.sum(self.loss)
+        num_classes = math.isqrt(len(counts))
+        return Evaluation(loss.item() / int(counts.sum()), counts.reshape(num_classes, num_classes))
+
+
 def evaluate(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
@@ -59,32 +83,24 @@ def evaluate(
 ) -> Evaluation:
     """Loss and confusion matrix of a model in evaluation mode, each image counted once. The mode is put back.
 
-    With `flip` a prediction is the mean of the logits of the image and of its mirror image
-    (test-time augmentation, as in Krizhevsky et al. 2012, section 4.1). Each rank of `world` sees its shard of
-    every batch, and all get the same result.
+    With `flip` the result has `flipped`, too, where a prediction is the mean of the logits of the image and of its
+    mirror image (test-time augmentation, as in Krizhevsky et al. 2012, section 4.1). Each rank of `world` sees its
+    shard of every batch, and all get the same result.
     """
     place = world.place(device)
-    model.to(place)
+    model.to(place).to(memory_format=torch.channels_last)  # as in training, where it is faster
     was_training = model.training
     model.eval()
-    loss_sum, pairs, num_classes = torch.zeros((), dtype=torch.float64), [], 0
+    plain, flipped = Tally(), Tally()
     with torch.inference_mode():
         for x, y in batches:
             shard = world.shard(x, y)
-            logits = predict_logits(model, shard.x.to(place), flip=flip)[: shard.images]
-            y = shard.y[: shard.images]
-            loss_sum += functional.cross_entropy(logits.double(), y, reduction="sum")
-            num_classes = logits.shape[1]
-            pairs.append(y * num_classes + logits.argmax(1))
+            x, y = shard.x.to(place, memory_format=torch.channels_last), shard.y[: shard.images]
+            logits = model(x).float()
+            plain.add(logits[: shard.images], y)
+            if flip:
+                both = (logits + model(x.flip(3)).float()) / 2
+                flipped.add(both[: shard.images], y)
     model.train(was_training)
-    counts = torch.cat(pairs).bincount(minlength=num_classes**2).reshape(num_classes, num_classes)
-    counts, loss_sum = world.sum(counts), world.sum(loss_sum)
-    return Evaluation(loss_sum.item() / int(counts.sum()), counts)
-
-
-def predict_logits(model: nn.Module, x: Tensor, *, flip: bool = False) -> Tensor:
-    """Logits float32 (N, K) on the CPU; with `flip` the mean over the image and its mirror image."""
-    logits = model(x).float()
-    if flip:
-        logits = (logits + model(x.flip(3)).float()) / 2
-    return logits.cpu()
+    result = plain.conclude(world)
+    return replace(result, flipped=flipped.conclude(world)) if flip else result

@@ -148,7 +148,7 @@ def ask_teacher(recipe: Recipe, images: torch.Tensor, labels: torch.Tensor, *, d
     the teacher answers all of it, so that an epoch costs no more than without a teacher. Sources: Hinton et al. 2015,
     arXiv:1503.02531; for answers that are kept, Shen and Xing 2021, arXiv:2112.01528. Raises RunError without it.
     """
-    teacher = find_teacher(recipe).to(memory_format=torch.channels_last)
+    teacher = find_teacher(recipe)
     answers = predict(teacher, images, device=device)
     mirrored = predict(teacher, images.flip(3), device=device) if recipe.flip else answers
     truth = torch.nn.functional.one_hot(labels, answers.shape[1]).float()
@@ -186,12 +186,9 @@ def evaluate_runs(
     if len(datasets) > 1:
         raise RunError(f"these runs were trained on different data sets ({', '.join(sorted(datasets))})")
     model = world.share(lambda: evaluation.Ensemble(run.model() for run in runs) if len(runs) > 1 else runs[0].model())
-
-    def measure(*, flip: bool) -> evaluation.Evaluation:
-        batches = data.evaluation_batches(split, dataset=runs[0].recipe.dataset, folder=folder)
-        return evaluation.evaluate(model, batches, device=device, flip=flip, world=world)
-
-    result = measure(flip=False)
+    batches = data.evaluation_batches(split, dataset=runs[0].recipe.dataset, folder=folder)
+    flip = all(run.recipe.flip for run in runs)
+    result = evaluation.evaluate(model, batches, device=device, flip=flip, world=world)
     figures = {
         "images": result.images,
         "accuracy": result.accuracy,
@@ -199,9 +196,8 @@ def evaluate_runs(
         "per_class": dict(zip(data.CLASSES, result.per_class, strict=True)),
         "confusion": result.confusion.tolist(),
     }
-    if all(run.recipe.flip for run in runs):
-        flipped = measure(flip=True)
-        figures["flip"] = {"accuracy": flipped.accuracy, "loss": flipped.loss}
+    if result.flipped:
+        figures["flip"] = {"accuracy": result.flipped.accuracy, "loss": result.flipped.loss}
     return figures
 
 
@@ -218,7 +214,7 @@ def predict_pictures(run: Run, paths: Sequence[Path], *, device: str = "auto") -
 def predict(model: torch.nn.Module, images: torch.Tensor, *, device: str = "auto") -> torch.Tensor:
     """Class probabilities float32 (N, 10) of pictures as bytes (N, 1, 28, 28), in evaluation mode, on the CPU."""
     place = devices.pick_device(device)
-    model.to(place).eval()
+    model.to(place).to(memory_format=torch.channels_last).eval()
     with torch.inference_mode():
         parts = [model(data.normalise(part).to(place)).softmax(1).cpu() for part in images.split(250)]
     return torch.cat(parts)

@@ -42,8 +42,11 @@ def test_evaluation_against_a_loop_over_images() -> None:
 def test_flip_averages_the_logits_of_both_sides() -> None:
     model = small().eval()
     images, labels = torch.randn(40, 1, 28, 28), torch.arange(40) % 10
-    result = evaluation.evaluate(model, [(images, labels)], device="cpu", flip=True)
-    mirrored = evaluation.evaluate(model, [(images.flip(3), labels)], device="cpu", flip=True)
+    evaluated = evaluation.evaluate(model, [(images, labels)], device="cpu", flip=True)
+    result, mirrored = (
+        evaluation.evaluate(model, [(x, labels)], device="cpu", flip=True).flipped for x in (images, images.flip(3))
+    )
+    assert evaluated.confusion.equal(evaluation.evaluate(model, [(images, labels)], device="cpu").confusion)
     with torch.no_grad():
         logits = torch.stack([(model(x[None]) + model(x.flip(2)[None]))[0] / 2 for x in images])
     assert result.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
