@@ -49,16 +49,17 @@ def memory_gib() -> float | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the code that is running, where it runs from a git checkout."""
+    """The commit of the code that is running, where it runs from a git checkout; "-dirty" if the package differs."""
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        commit = ask_git("rev-parse", "--short=12", "HEAD")
+        return f"{commit}-dirty" if ask_git("status", "--porcelain", "--", ".") else commit
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+
+
+def ask_git(*arguments: str) -> str:
+    """What git answers in the package's folder. Raises OSError or SubprocessError where there is no git or checkout."""
+    answer = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+    )
+    return answer.stdout.strip()
