@@ -130,7 +130,7 @@ WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, 
 DEEP_AND_WIDE = {"epochs": 45, "lr": 0.03, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
 # AlexNet's own second convolution sees maps of 27x27: here it does, too, when no pooling comes before it.
 LATE_POOLING = {"kernel_sizes": [5, 3, 3, 3, 3], "pooled": [2, 3, 5], "pool_padding": 1}
-# Without batch norm there, Muon's steps left 13 of the last 256 hidden units alive: notebooks/06_tuning.ipynb.
+# Without batch norm there, most of the last hidden units die: notebooks/06_tuning.ipynb counts them.
 LATE_ALEXNET = WIDE_ALEXNET | {"norm_hidden": True, "widths": [16, 32, 64, 128, 192]} | LATE_POOLING
 TAUGHT = {"teacher": "resnet18-best", "teacher_share": 0.8, "label_smoothing": 0.0}  # whose answers are smooth
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
