@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kill_after(path: Path, epoch: int, *, with_signal: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Start a training and end it by a signal as soon as an epoch's state is on disk."""
-    process = subprocess.Popen(command(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Start a training and end it by a signal as soon as an epoch's state is on disk.
+
+    It listens to Ctrl-C also where these tests do not, as jobs in the background of a shell's script do not.
+    """
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    )
     state = checkpoint.state_path(path, epoch)
     while process.poll() is None and not state.exists():
         time.sleep(0.002)
