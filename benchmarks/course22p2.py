@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmnist_lib import data
-from fmnist_lib.evaluation import evaluate
 from fmnist_lib.models import count_parameters
+from fmnist_lib.training.evaluation import evaluate
 
 WIDTHS = (16, 32, 64, 128, 256, 512)
 PARAMETERS = 4_907_588  # as the notebook prints it

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
 from pages import BROWSER_OPTIONS, start_lab, wait_until_live, write_page
 
 from fmnist_lib import data, models
-from fmnist_lib.explorer import Explorer
-from fmnist_lib.recorder import Probe, Recorder
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.recorder import Probe, Recorder
+from fmnist_lib.visualisers.recording import Recording
 
 MOVES = 200
 EPOCHS = 11
@@ -174,7 +174,7 @@ def measure_exported(browser: Any, recording: Recording, folder: Path) -> dict[s
 INTERACT = """
 import matplotlib.pyplot as plt
 import ipywidgets
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.recording import Recording
 recording = Recording.load("recording.npz")
 values = [recording.values("maps", "stem.act", epoch)[0] for epoch in recording.epochs]
 top = max(v.max() for v in values)
@@ -187,8 +187,8 @@ def show(epoch):
     plt.show()
 """
 LIVE = """
-from fmnist_lib.explorer import Explorer
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.recording import Recording
 recording = Recording.load("recording.npz")
 Explorer(recording)
 """

@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from fmnist_lib import data
-from fmnist_lib.augment import Augment, make_augment
-from fmnist_lib.devices import keep_memory
-from fmnist_lib.recipes import find_recipe
+from fmnist_lib.data import sets
+from fmnist_lib.data.augment import Augment, make_augment
+from fmnist_lib.training.devices import keep_memory
+from fmnist_lib.training.recipes import find_recipe
 
 MODELS = ("resnet18", "alexnet")
 WORKERS = (0, 2)
@@ -59,7 +60,7 @@ def make_theirs(training: data.Pair, *, workers: int) -> Run:
     transform = transforms.Compose(
         [
             transforms.ToTensor(),
-            transforms.Normalize((data.MEAN,), (data.STD,)),
+            transforms.Normalize((sets.MEAN,), (sets.STD,)),
             transforms.RandomHorizontalFlip(),
             transforms.RandomCrop(28, padding=2),
             transforms.RandomErasing(p=0.5, value="random"),

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fmnist_lib import data, machine
+import torch
+
+from fmnist_lib import data
 from fmnist_lib.files import write_atomically
+from fmnist_lib.runs import machine
 
 Result = TypeVar("Result")
 
@@ -43,7 +46,7 @@ def first_test_batches(images: int | None = None) -> Iterator[data.Pair]:
 
 def write_result(path: Path, figures: Mapping[str, Any]) -> None:
     """Write the figures and the machine as JSON; a reader finds the old file or the new one."""
-    text = json.dumps(dict(figures) | {"machine": machine.describe("cpu")}, indent=2)
+    text = json.dumps(dict(figures) | {"machine": machine.describe(torch.device("cpu"))}, indent=2)
     write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
 
 

@@ -19,10 +19,11 @@ from measuring import print_table, seconds, spread, take_turns, write_result
 from torch import nn
 from torch.nn import functional
 
-from fmnist_lib import data, models, precision
-from fmnist_lib.devices import keep_memory
-from fmnist_lib.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrix
-from fmnist_lib.recipes import find_recipe
+from fmnist_lib import data, models
+from fmnist_lib.training import precision
+from fmnist_lib.training.devices import keep_memory
+from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrix
+from fmnist_lib.training.recipes import find_recipe
 
 MODELS = ("resnet18", "alexnet", "resnet34")
 RESULT = Path(__file__).with_suffix(".json")

@@ -15,8 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fmnist_lib import lab, machine, report
-from fmnist_lib.checkpoint import Run
+import torch
+
+from fmnist_lib.report.filled import COMPARED
+from fmnist_lib.runs import machine
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.places import run_name
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).with_suffix(".json")
@@ -45,9 +49,9 @@ def main() -> None:
         figures["make_report_again_seconds"] = timed(clone, "make", "report")
         figures["make_test_seconds"] = timed(clone, "make", "test")
         figures["environment_megabytes"] = megabytes(clone / ".venv")
-    runs = [Run.load(ROOT / "checkpoints" / lab.run_name(name, "original")) for name in report.COMPARED]
+    runs = [Run.load(ROOT / "checkpoints" / run_name(name, "original")) for name in COMPARED]
     figures["retraining_seconds"] = round(sum(run.seconds for run in runs))
-    figures["machine"] = machine.describe("cpu")
+    figures["machine"] = machine.describe(torch.device("cpu"))
     RESULT.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
 

@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fmnist_lib import data
-from fmnist_lib.evaluation import evaluate
+from fmnist_lib.data import sets
+from fmnist_lib.training.evaluation import evaluate
 
 BATCH_SIZE = 128
 LEARNING_RATE = 0.001
@@ -75,7 +76,7 @@ def run_original(seed: int, epochs: int, *, images: int | None = None) -> Rows:
     Seeds torch's global random state. A process in which `devices.keep_memory` was called is not the original's.
     """
     torch.manual_seed(seed)
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((data.MEAN,), (data.STD,))])
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((sets.MEAN,), (sets.STD,))])
     loader = DataLoader(Pictures(*load_all(images), transform=transform), batch_size=BATCH_SIZE, shuffle=True)
     model = build_original()
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)

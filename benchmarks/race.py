@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from measuring import print_table, write_result
 
-from fmnist_lib import lab, models
-from fmnist_lib.checkpoint import Run
+from fmnist_lib import models
 from fmnist_lib.files import write_atomically
-from fmnist_lib.plots import PALETTE, STYLE
+from fmnist_lib.runs import measure
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.visualisers.plots import PALETTE, STYLE
 
 HERE = Path(__file__).parent
 RESULT, PICTURE = HERE / "race.json", HERE / "race.png"
@@ -71,7 +72,7 @@ def run_ours(recipe: str, model: str, *, seed: int) -> dict[str, Any]:
     folder = FOLDER / f"{recipe}-{model}-{seed}"
     start("-m", "fmnist_lib", "train", model, "--recipe", recipe, "--seed", str(seed), "--out", str(folder))
     run = Run.load(folder)
-    figures = {"epoch": run.epochs_done, "seconds": round(run.seconds, 2)} | lab.accuracies(run)
+    figures = {"epoch": run.epochs_done, "seconds": round(run.seconds, 2)} | measure.accuracies(run)
     return {"seed": seed, **figures, "parameters": models.count_parameters(run.model())}
 
 

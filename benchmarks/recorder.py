@@ -14,8 +14,9 @@ import torch
 from measuring import seconds, write_result
 from torch.nn import functional
 
-from fmnist_lib import data, models, snapshots
-from fmnist_lib.recorder import Recorder
+from fmnist_lib import data, models
+from fmnist_lib.runs import record
+from fmnist_lib.visualisers.recorder import Recorder
 
 TURNS = 15
 STEPS_PER_EPOCH = 430
@@ -26,7 +27,7 @@ def main() -> None:
     """Measure, and write the medians and the share of an epoch."""
     model = models.build_seeded("resnet18", 0).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters())
-    probe = snapshots.make_probe("tiny")
+    probe = record.make_probe("tiny")
     x, y = next(data.batches(dataset="tiny", batch_size=128).train(1))
     x = x.contiguous(memory_format=torch.channels_last)
     recorder = Recorder(model, probe=probe, gradient_layers=models.stage_ends(model))

@@ -18,9 +18,10 @@ from measuring import print_table, spread, write_result
 from pages import fill_page, make_table
 from race import GOAL
 
-from fmnist_lib import lab
-from fmnist_lib.checkpoint import Run
 from fmnist_lib.models import count_parameters
+from fmnist_lib.runs import measure
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.places import Site
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results.json"
@@ -101,7 +102,7 @@ def read_best() -> Figures:
             "teacher": run.recipe.teacher,
             "instructions": run.environment.get("instructions"),  # older runs do not tell
         }
-    test = lab.evaluate_runs(runs, "test", device="cpu")
+    test = measure.evaluate_runs(runs, "test", site=Site("cpu"))
     sums = {name: sum(figures[name] for figures in found.values()) for name in ("epochs", "seconds", "parameters")}
     return found | {"together": {"n": 1, "accuracy": test["accuracy"], "flip": test["flip"]["accuracy"]} | sums}
 

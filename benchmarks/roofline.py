@@ -26,7 +26,7 @@ from parts import MATRIX_FAMILIES, Part, Timing, find_parts, make_sweep, time_pa
 from step import BATCH_SIZE, PRECISIONS, endless_batches, measure_in_process
 
 from fmnist_lib import models
-from fmnist_lib.devices import keep_memory
+from fmnist_lib.training.devices import keep_memory
 
 MODELS = ("resnet18", "alexnet", "resnet34")
 MATRIX_SIZE = 2048

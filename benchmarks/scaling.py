@@ -24,8 +24,9 @@ from measuring import print_table, spread, take_turns, write_result
 from network import LATENCY, Step, bytes_sent, fit_line
 from pages import fill_page, make_table
 
-from fmnist_lib import data, models, precision
-from fmnist_lib.distributed import count_cores
+from fmnist_lib import data, models
+from fmnist_lib.training import precision
+from fmnist_lib.training.parallel import count_cores
 
 RESULT = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "cluster.md"

@@ -3,7 +3,7 @@
     python benchmarks/scaling_rank.py resnet18 --steps 60                       # prints one line of JSON
     torchrun --nproc-per-node 2 benchmarks/scaling_rank.py resnet18 --steps 60  # the first rank prints it
 
-The steps are those of `train.train_epoch` with recipe fast: batches drawn and augmented, forward, backward, exchange
+The steps are those of `loop.train_epoch` with recipe fast: batches drawn and augmented, forward, backward, exchange
 of gradients, optimiser, averaged weights.
 """
 
@@ -16,11 +16,14 @@ from pathlib import Path
 
 import torch
 
-from fmnist_lib import lab, models, precision, train
-from fmnist_lib.devices import keep_memory
-from fmnist_lib.distributed import World, joined
-from fmnist_lib.precision import Plan
-from fmnist_lib.recipes import find_recipe
+from fmnist_lib import models
+from fmnist_lib.runs import launch
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.training import loop, precision
+from fmnist_lib.training.devices import keep_memory
+from fmnist_lib.training.parallel import World, joined
+from fmnist_lib.training.precision import Plan
+from fmnist_lib.training.recipes import find_recipe
 
 WARM_UP = 10  # steps: memory is got, the kernels are chosen, and DDP arranges its buckets
 WIDTHS = (16, 32, 64, 128)
@@ -42,17 +45,17 @@ def measure(world: World, options: argparse.Namespace) -> dict[str, object]:
     """Train so many steps after the warm-up; the first rank's seconds, and the memory of each."""
     steps = WARM_UP + options.steps
     recipe = replace(find_recipe("fast"), batch_size=options.batch, images=steps * options.batch, precision="float32")
-    batches = lab.make_batches(recipe, seed=0)
+    batches = launch.make_batches(Run(Path(), options.model, recipe))
     if batches.steps != steps:
         raise SystemExit(f"error: an epoch has {batches.steps} batches of {options.batch}, fewer than {steps}")
     widths = tuple(int(width * options.width) for width in WIDTHS)
     model = models.build_seeded(options.model, 0, widths=widths).to(memory_format=torch.channels_last)
     at_start = memory_mib("VmRSS") or 0.0
-    progress = train.start(model, batches, recipe, resume=None, world=world)
-    progress.plan = Plan.from_dict(json.loads(options.plan))  # the same in every process, whatever its clock says
+    training = loop.start(model, batches, recipe, device=torch.device("cpu"), world=world)
+    training.plan = Plan.from_dict(json.loads(options.plan))  # the same in every process, whatever its clock says
     clock: list[float] = []
-    with precision.applied(progress.plan, model):
-        train.train_epoch(progress, batches, torch.device("cpu"), [lambda _: clock.append(time.perf_counter())])
+    with precision.applied(training.plan, model):
+        loop.train_epoch(training, batches, [lambda _: clock.append(time.perf_counter())])
     memory = torch.zeros(2, world.size, dtype=torch.float64)
     memory[:, world.rank] = torch.tensor([at_start, memory_mib("VmHWM") or 0.0])
     start, peak = world.sum(memory).tolist()

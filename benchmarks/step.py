@@ -24,7 +24,7 @@ from measuring import seconds
 from torch.nn import functional
 
 from fmnist_lib import data, models
-from fmnist_lib.devices import keep_memory
+from fmnist_lib.training.devices import keep_memory
 
 BATCH_SIZE = 128
 WARM_UP = 5  # steps before those that count

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fmnist_lib.errors import LabError
+
 NUM_CLASSES = 10
 
 
-class UnknownModel(ValueError):
-    """A model name that is not in the registry; the message lists the valid ones."""
+class ModelError(LabError):
+    """A model that does not exist, or cannot be built like that; the message lists what is valid, or says why."""
 
 
 class Viewable(NamedTuple):
@@ -202,15 +204,19 @@ def build(name: str, **overrides: Any) -> ViewableModel:
     """A fresh model by its name in `REGISTRY`; `overrides` are its constructor's arguments, such as `widths`.
 
     The weights come from torch's global random state: seed it first, or call `build_seeded`.
-    Raises UnknownModel.
+    Raises ModelError.
     """
-    return find_model(name)(**overrides)
+    make = find_model(name)
+    try:
+        return make(**overrides)
+    except Exception as error:  # torch's and Python's own complaints about arguments, of a dozen kinds
+        raise ModelError(f"{name} cannot be built with {overrides}: {error}") from error
 
 
 def find_model(name: str) -> Callable[..., ViewableModel]:
-    """What constructs the model of that name. Raises UnknownModel."""
+    """What constructs the model of that name. Raises ModelError."""
     if name not in REGISTRY:
-        raise UnknownModel(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
+        raise ModelError(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
     return REGISTRY[name]
 
 

@@ -3,7 +3,7 @@
     python scripts/make_tiny.py [folder]
 
 50 images a class of the training file and 10 a class of the test file, in their order; four .gz files in `folder`,
-by default fmnist_lib/tiny. What is pinned is the unpacked bytes: zlib's versions pack them differently.
+by default fmnist_lib/data/tiny. What is pinned is the unpacked bytes: zlib's versions pack them differently.
 """
 
 import gzip
@@ -17,18 +17,19 @@ import torch
 from torch import Tensor
 
 from fmnist_lib import data
+from fmnist_lib.data import download, sets
 
 PER_CLASS = {"train": 50, "t10k": 10}
 SEED = 2017  # the year of the set
 
 
 def main(folder: Path) -> None:
-    """Write the four files and print what data.TINY has to say about them."""
+    """Write the four files and print what sets.TINY has to say about them."""
     source = data.find()
     for part, count in PER_CLASS.items():
-        names = [name for name in data.FULL if name.startswith(part)]
-        contents = data.read_set(source.folder, {name: data.FULL[name] for name in names})
-        images, labels = (data.parse_idx(contents[name]) for name in names)
+        names = [name for name in download.FULL if name.startswith(part)]
+        contents = download.read_set(source.folder, {name: download.FULL[name] for name in names})
+        images, labels = (sets.parse_idx(contents[name]) for name in names)
         rows = drawn_rows(labels, count)
         for name, values in zip(names, (images[rows], labels[rows]), strict=True):
             write(folder / f"{name}.gz", idx(values))
@@ -54,4 +55,4 @@ def write(path: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else data.TINY_FOLDER)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else sets.TINY_FOLDER)

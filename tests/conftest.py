@@ -7,8 +7,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy machine must not m
 
 import pytest
 
-from fmnist_lib import lab, recipes
-from fmnist_lib.checkpoint import Run
+from fmnist_lib.runs import launch
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.places import Site
+from fmnist_lib.training import recipes
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,4 +19,4 @@ ROOT = Path(__file__).parents[1]
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """AlexNet (the quickest network) trained by the smoke recipe; read it, do not change it."""
     out = tmp_path_factory.mktemp("lab") / "checkpoints" / "alexnet-smoke"
-    return lab.train_run("alexnet", recipes.find_recipe("smoke"), out=out, device="cpu")
+    return launch.train_run("alexnet", recipes.find_recipe("smoke"), out=out, site=Site("cpu"))

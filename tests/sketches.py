@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_lib.explorer import Explorer
-from fmnist_lib.recording import Draft, Recording
+from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
 
 CLASSES = ["T-shirt/top", "Trouser", "</script><b>"]
 
 
-def draft(epochs: tuple[int, ...] = (0, 1, 2, 5), **about: Any) -> Draft:
+def builder(epochs: tuple[int, ...] = (0, 1, 2, 5), **about: Any) -> RecordingBuilder:
     """An empty recording of three 8x8 images."""
-    made = Draft(about={"classes": CLASSES, "labels": [0, 1, 2], **about}, epochs=list(epochs))
+    made = RecordingBuilder(about={"classes": CLASSES, "labels": [0, 1, 2], **about}, epochs=list(epochs))
     made.store("inputs", np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32))
     return made
 
 
-def fill(made: Draft, kind: str, layer: str, shape: tuple[int, ...], *, seed: int = 1) -> Draft:
+def fill(made: RecordingBuilder, kind: str, layer: str, shape: tuple[int, ...], *, seed: int = 1) -> RecordingBuilder:
     """Random pictures for every epoch, larger from epoch to epoch; maps as after a ReLU."""
     generator = np.random.default_rng(seed)
     for epoch in made.epochs:
@@ -29,7 +29,7 @@ def fill(made: Draft, kind: str, layer: str, shape: tuple[int, ...], *, seed: in
     return made
 
 
-def seal(made: Draft) -> Recording:
+def seal(made: RecordingBuilder) -> Recording:
     """The recording as it would be read from its file."""
     return Recording(made.pack())
 
@@ -42,7 +42,7 @@ def bundle_of(explorer: Explorer) -> dict[str, Any]:
 
 def small_recording() -> Recording:
     """Two layers of maps, two of kernels, one of Grad-CAM, over the epochs 0, 1, 2 and 5."""
-    made = draft(model="small")
+    made = builder(model="small")
     fill(made, "maps", "act1", (3, 6, 8, 8))
     fill(made, "maps", "act2", (3, 100, 4, 4), seed=2)
     fill(made, "kernels", "conv1", (6, 1, 3, 3), seed=3)

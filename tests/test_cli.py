@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fmnist_lib import __main__ as command_line
-from fmnist_lib import checkpoint, data, models, storage, train
-from fmnist_lib.checkpoint import Run
+from fmnist_lib import cli as command_line
+from fmnist_lib import data, models
+from fmnist_lib.runs import checkpoint, storage
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.training import loop
 
 
 def call(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -225,16 +227,16 @@ def test_a_disk_that_fills_up_in_the_third_epoch(
 def test_a_loss_that_turns_nan_keeps_the_last_good_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = train.functional.cross_entropy
+    real = loop.functional.cross_entropy
 
-    def spoil(progress: train.Progress) -> None:
-        if progress.epoch == 2 and progress.step == 4:
-            next(progress.model.parameters()).data.fill_(float("nan"))
+    def spoil(training: loop.Training) -> None:
+        if training.epoch == 2 and training.step == 4:
+            next(training.model.parameters()).data.fill_(float("nan"))
 
-    monkeypatch.setattr(command_line.TerminalBar, "step", lambda _, progress: spoil(progress))
+    monkeypatch.setattr(command_line.TerminalBar, "step", lambda _, training: spoil(training))
     message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run", "--device", "cpu")
     assert "nan at step 5 of epoch 3" in message
-    assert real is train.functional.cross_entropy
+    assert real is loop.functional.cross_entropy
     run = Run.load(tmp_path / "run")
     assert run.epochs_done == 2
     assert all(p.isfinite().all() for p in run.model().parameters())

@@ -48,7 +48,7 @@ def test_nothing_too_large_is_tracked() -> None:
 
 def test_no_data_and_no_resumable_state_is_tracked() -> None:
     names = [str(file.relative_to(ROOT)) for file in tracked()]
-    assert [name for name in names if "ubyte" in name and not name.startswith("fmnist_lib/tiny/")] == []
+    assert [name for name in names if "ubyte" in name and not name.startswith("fmnist_lib/data/tiny/")] == []
     assert [name for name in names if "/epochs/" in name] == []
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fmnist_lib import models
-from fmnist_lib.hooks import capture
+from fmnist_lib.visualisers.hooks import capture
 
 NAMES = list(models.REGISTRY)
 
@@ -142,7 +142,7 @@ def test_widths_are_an_argument() -> None:
 
 
 def test_widths_must_fit_the_depths() -> None:
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(models.ModelError, match="one length"):
         models.build("resnet18", widths=(4, 8))
 
 
@@ -158,5 +158,5 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_random_state(name: str) ->
 
 
 def test_an_unknown_model_is_answered_with_the_valid_ones() -> None:
-    with pytest.raises(models.UnknownModel, match=r"'resnet99'.*resnet18.*plain34"):
+    with pytest.raises(models.ModelError, match=r"'resnet99'.*resnet18.*plain34"):
         models.build("resnet99")

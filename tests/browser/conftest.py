@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pages import BROWSER_OPTIONS, Lab, give_up, make_recording, start_lab
 
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.recording import Recording
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from pages import Lab
 
-from fmnist_lib.explorer import Explorer
+from fmnist_lib.visualisers.explorer import Explorer
 
 
 def write_notebook(path: Path, *cells: str) -> None:

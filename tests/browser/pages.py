@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmnist_lib.explorer import Explorer
-from fmnist_lib.recording import Draft, Recording
+from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
 
 BROWSER_OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 BROWSER_OPTIONS += ["--disable-component-update", "--disable-sync"]
@@ -38,7 +38,7 @@ def make_recording(*, epochs: int = 6, seed: int = 0, channels: int = 12) -> Rec
     """Random pictures of several kinds, one dead channel and a few values that are not finite."""
     generator = np.random.default_rng(seed)
     about = {"model": f"net{channels}", "classes": CLASSES, "labels": [0, 1, 2]}
-    made = Draft(about=about, epochs=list(range(epochs)))
+    made = RecordingBuilder(about=about, epochs=list(range(epochs)))
     made.store("inputs", generator.normal(size=(3, 1, 28, 28)).astype(np.float32))
     for epoch in made.epochs:
         for layer, count, side in (("stem.act", channels, 28), ("stage2.act", 2 * channels, 14), ("top.act", 70, 1)):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pages import CAPTION, Lab, checksum, frame, read_canvas, slide_to, wait_until_live
 
-from fmnist_lib.explorer import Explorer
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.recording import Recording
 from notebooks import Opened, export, open_notebook, write_notebook
 
 CELLS = (
-    "from fmnist_lib.explorer import Explorer\nfrom fmnist_lib.recording import Recording\n"
+    "from fmnist_lib.visualisers.explorer import Explorer\nfrom fmnist_lib.visualisers.recording import Recording\n"
     "recording = Recording.load('recording.npz')",
     f"first = Explorer(recording, caption='{CAPTION}')\nfirst",
     "second = Explorer(recording, kind=['kernels', 'maps'])\nsecond",

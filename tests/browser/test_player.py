@@ -22,8 +22,8 @@ from pages import (
     write_page,
 )
 
-from fmnist_lib.explorer import Explorer, compare
-from fmnist_lib.recording import Recording
+from fmnist_lib.visualisers.explorer import Explorer, compare
+from fmnist_lib.visualisers.recording import Recording
 
 KINDS = ["maps", "kernels", "cams"]
 

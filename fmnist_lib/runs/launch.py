@@ -1,0 +1,129 @@
+"""A whole run in one call: data, training, checkpoints, evaluation, recording and figures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fmnist_lib import data
+from fmnist_lib.errors import LabError
+from fmnist_lib.runs import record
+from fmnist_lib.runs.checkpoint import Run, fit_or_load, say_nothing
+from fmnist_lib.runs.measure import measure_run
+from fmnist_lib.runs.places import Site, home, run_folder
+from fmnist_lib.runs.teacher import ask_teacher
+from fmnist_lib.training.loop import Observer
+from fmnist_lib.training.parallel import joined
+from fmnist_lib.training.recipes import Recipe, find_recipe
+
+HERE = Site()
+
+
+class Stopped(LabError):
+    """A training that the user interrupted in a notebook; the message says what is kept and how to go on."""
+
+
+def train_run(
+    model_name: str,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    out: Path | str | None = None,
+    site: Site = HERE,
+    fresh: bool = False,
+    observers: Sequence[Observer] = (),
+    on_epoch: Sequence[Observer] = (),
+    tell: Callable[[str], None] = say_nothing,
+) -> Run:
+    """Train or resume a run, or load it when it is finished; evaluate it, record it and draw its figures, once.
+
+    The ranks that torchrun started train together; the first alone writes, records and calls observers. With `fresh`
+    a run that is there is replaced when the new training begins. `tell` hears what the user should know before that.
+    Raises what the parts raise, each a LabError: no such data, device, model, recipe or teacher, another run there.
+    """
+    path = Path(out) if out else run_folder(model_name, recipe.name, seed=seed)
+    with joined(site.device) as world:
+        site = replace(site, world=world)
+        wanted = Run(path, model_name, recipe, seed)
+        run = fit_run(wanted, site=site, fresh=fresh, observers=observers, on_epoch=on_epoch, tell=tell)
+        measure_run(run, ("val", "test"), site=site)  # opens the test set, once
+        if world.is_first and not (run.path / "recording.npz").exists() and run.stored_epochs():
+            record.record_run(run, site=site)
+    return run
+
+
+def fit_run(
+    wanted: Run,
+    *,
+    site: Site = HERE,
+    fresh: bool = False,
+    observers: Sequence[Observer] = (),
+    on_epoch: Sequence[Observer] = (),
+    tell: Callable[[str], None] = say_nothing,
+) -> Run:
+    """The training alone, with the recipe's data: no evaluation but validation, no recording."""
+    return fit_or_load(
+        wanted,
+        lambda run: make_batches(run, site=site),
+        site=site,
+        fresh=fresh,
+        observers=observers,
+        on_epoch=on_epoch,
+        tell=tell,
+    )
+
+
+def make_batches(run: Run, *, site: Site = HERE) -> data.Batches:
+    """The data, batches, augmentation and teacher of a run's recipe. Raises DataError, and RunError for the teacher."""
+    recipe = run.recipe
+    batches = data.batches(
+        dataset=recipe.dataset,
+        batch_size=recipe.batch_size,
+        seed=run.seed,
+        data_folder=site.data_folder,
+        augment=data.make_augment(flip=recipe.flip, crop=recipe.crop, erase=recipe.erase),
+        limit=recipe.images,
+    )
+    if not recipe.teacher:
+        return batches
+    answers = site.world.share(lambda: ask_teacher(run, *batches.training, device=site.device))
+    return replace(batches, answers=answers)
+
+
+def train_or_load(
+    model_name: str,
+    recipe: Recipe | str = "original",
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> Run:
+    """`train_run` in a notebook: the stored run in a second, or a training with its curve; one figure stays.
+
+    `recipe` is a Recipe or the name of one. Raises what `train_run` raises, and Stopped at an interrupt.
+    """
+    from fmnist_lib.runs.progress import NotebookCurve  # it needs IPython, which training without a notebook does not
+
+    if isinstance(recipe, str):
+        recipe = find_recipe(recipe, model_name)
+    path = run_folder(model_name, recipe.name, seed=seed)
+    if not (path / "run.json").exists():
+        print(
+            f"No run in {path}, so it is trained now. Runs are looked for in checkpoints/ of this folder or the "
+            f"nearest one above ({home()}); FMNIST_HOME names another."
+        )
+    curve = NotebookCurve(f"{model_name}, recipe {recipe.name}")
+    try:
+        run = train_run(
+            model_name,
+            recipe,
+            seed=seed,
+            site=Site(device, data_folder),
+            observers=[curve.step],
+            on_epoch=[curve.epoch],
+            tell=print,
+        )
+    except KeyboardInterrupt:
+        done = max(Run(path, model_name, recipe, seed).stored_epochs(), default=0)
+        raise Stopped(f"{done} finished epochs are kept in {path}. Run this cell again to go on from there.") from None
+    curve.draw(run.history, note=f"validation accuracy {run.history.epochs[-1]['val_accuracy']:.2%}")
+    return run

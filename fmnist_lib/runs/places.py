@@ -1,0 +1,49 @@
+"""Where runs lie, and where they are computed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fmnist_lib.training.parallel import ALONE, World
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run is computed: on which device, with the data set in which folder, and among which ranks.
+
+    `data_folder` None means that the set is found or fetched.
+    """
+
+    device: str = "auto"
+    data_folder: Path | str | None = None
+    world: World = ALONE
+
+    def place(self) -> torch.device:
+        """This process's device. Raises DeviceError."""
+        return self.world.place(self.device)
+
+
+def home() -> Path:
+    """The folder that holds checkpoints/ and figures/: FMNIST_HOME, else the nearest one above that has them."""
+    if chosen := os.environ.get("FMNIST_HOME"):
+        return Path(chosen)
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "checkpoints").is_dir()), here)
+
+
+def run_name(model_name: str, recipe_name: str, *, seed: int = 0) -> str:
+    """MODEL-RECIPE, with -seedN for seeds other than 0."""
+    return f"{model_name}-{recipe_name}" + (f"-seed{seed}" if seed else "")
+
+
+def run_folder(model_name: str, recipe_name: str, *, seed: int = 0) -> Path:
+    """Where a run lies unless it is told otherwise: checkpoints/RUN in `home`."""
+    return home() / "checkpoints" / run_name(model_name, recipe_name, seed=seed)
+
+
+def figures_folder(run_path: Path) -> Path:
+    """figures/RUN beside checkpoints/, or figures/ inside a run's folder that lies elsewhere."""
+    path = run_path.absolute()
+    return path.parent.parent / "figures" / path.name if path.parent.name == "checkpoints" else path / "figures"

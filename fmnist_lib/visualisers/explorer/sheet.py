@@ -1,0 +1,161 @@
+"""Pictures for paper: the contact sheet, one frame as PNG, and an animation over the epochs."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fmnist_lib.visualisers.explorer.errors import ExplorerError
+from fmnist_lib.visualisers.explorer.frames import GAP, Pixels, make_grid, paint_sheet, paint_single, zoom_to
+from fmnist_lib.visualisers.explorer.panel import KERNEL_KINDS, LABELS, Panel
+from fmnist_lib.visualisers.explorer.position import Axes, Position
+from fmnist_lib.visualisers.recording import NOT_FINITE, Tiles, sample
+
+SHEET_ROWS = 5  # epochs on a contact sheet
+SHEET_COLUMNS = 12  # channels on a contact sheet
+SHEET_TILE = 56
+TEXT_HEIGHT = 16
+MARGIN = 68  # for the words at the left of a row
+NARROWEST = 420  # what the line above needs
+ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
+
+
+def paint(axes: Axes, position: Position, panel: int = 0) -> Pixels:
+    """What the canvas of one panel shows, as RGBA (height, width, 4): the reference for the page's pixels."""
+    tiles, epoch, channel, dead = look(axes, position, panel)
+    grid = make_grid(*tiles.codes.shape[1:])
+    if position.view == "single":
+        return paint_single(tiles, epoch, channel, kind=position.kind, scale=position.scale, grid=grid, dead=dead)
+    return paint_sheet(tiles, epoch, kind=position.kind, scale=position.scale, grid=grid, dead=dead, selected=channel)
+
+
+def look(axes: Axes, position: Position, panel: int) -> tuple[Tiles, int, int, list[int]]:
+    """The tiles (E, C, H, W) of the layer and image, the places of epoch and channel, and the dead channels."""
+    place = axes.step(position.kind, position.layer).places[panel]
+    index, source = axes.indices(position), axes.panels[panel]
+    tiles = source.column(position.kind, place.layer, place.images[index["image"]])
+    epoch = place.epochs[index["epoch"]]
+    return tiles, epoch, place.channels[index["channel"]], source.dead(position.kind, place.layer, source.epochs[epoch])
+
+
+def describe(axes: Axes, position: Position) -> str:
+    """Range, dead channels and what is not finite, of all that is in sight, in words."""
+    sentences = []
+    for panel, source in enumerate(axes.panels):
+        tiles, epoch, _, dead = look(axes, position, panel)
+        low, high = tiles.ranges[epoch, :, 0].min(), tiles.ranges[epoch, :, 1].max()
+        words = [f"values from {low:.3g} to {high:.3g}"]
+        words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
+        broken = int((tiles.codes[epoch] == NOT_FINITE).sum())
+        words += [f"{broken} values not finite"] if broken else []
+        sentences.append(f"{source.title + ': ' if len(axes.panels) > 1 else ''}{', '.join(words)}")
+    return "; ".join(sentences)
+
+
+def contact_sheet(axes: Axes, position: Position) -> Image.Image:
+    """Epochs down, channels across, at the present layer, image and scale; one block for each panel."""
+    blocks = [contact_block(axes, position, panel) for panel in range(len(axes.panels))]
+    width, height = max(block.width for block in blocks), sum(block.height for block in blocks)
+    sheet = Image.new("RGB", (width, height), "white")
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    return sheet
+
+
+def contact_block(axes: Axes, position: Position, panel: int) -> Image.Image:
+    """One panel's rows, with a line of text above and the epoch at the left of each row."""
+    tiles, _, _, _ = look(axes, position, panel)
+    source, place = axes.panels[panel], axes.step(position.kind, position.layer).places[panel]
+    layer = place.layer
+    rows = sample(len(source.epochs), SHEET_ROWS)
+    columns = sample(tiles.codes.shape[1], SHEET_COLUMNS)
+    strips = [paint_strip(tiles, row, columns, source, position, layer) for row in rows]
+    height, width = strips[0].shape[:2]
+    top = 2 * TEXT_HEIGHT
+    block = Image.new("RGB", (max(MARGIN + width, NARROWEST), top + len(rows) * height + GAP), "white")
+    draw = ImageDraw.Draw(block)
+    write(draw, (GAP, 1), title(source, position.kind, layer, place.images[axes.indices(position)["image"]]))
+    write(draw, (GAP, TEXT_HEIGHT), "channel")
+    for number, column in enumerate(columns):
+        at = (MARGIN + GAP + number * width // len(columns), TEXT_HEIGHT)
+        write(draw, at, str(source.channels(position.kind, layer)[column]))
+    for row, strip in zip(rows, strips, strict=True):
+        write(draw, (GAP, top + height // 2 - 6), f"epoch {source.epochs[row]}")
+        picture = Image.fromarray(strip)
+        block.paste(picture, (MARGIN, top), picture)
+        top += height
+    return block
+
+
+def paint_strip(
+    tiles: Tiles, row: int, columns: Sequence[int], source: Panel, position: Position, layer: str
+) -> Pixels:
+    """Some channels of one epoch side by side, on the scale of the whole."""
+    dead = set(source.dead(position.kind, layer, source.epochs[row]))
+    height, width = tiles.codes.shape[2:]
+    grid = replace(make_grid(len(columns), height, width), large=zoom_to(SHEET_TILE, height, width))
+    painted = [
+        paint_single(tiles, row, column, kind=position.kind, scale=position.scale, grid=grid, dead=dead)
+        for column in columns
+    ]
+    return np.concatenate([np.pad(tile, ((GAP, 0), (GAP, 0), (0, 0))) for tile in painted], axis=1)
+
+
+def title(source: Panel, kind: str, layer: str, image: int) -> str:
+    """The line above a block."""
+    shape = " x ".join(map(str, source.shape(kind, layer)))
+    number = source.images(kind, layer)[image]
+    picture = f"input channel {number}" if kind in KERNEL_KINDS else f"image {number} {source.image_names()[image]}"
+    return f"{source.title}  {layer} ({shape}), {LABELS[kind]}, {picture}".strip()
+
+
+def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str) -> None:
+    """Small ASCII text: whatever needs another alphabet belongs into the caption, which is HTML."""
+    draw.text(at, text.encode("ascii", "replace").decode(), fill=(60, 60, 60), font=ImageFont.load_default(12))
+
+
+def as_png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def frame_image(axes: Axes, position: Position) -> Image.Image:
+    """The present frame of every panel side by side, on white."""
+    frames = [Image.fromarray(paint(axes, position, panel)) for panel in range(len(axes.panels))]
+    space = 8 * GAP
+    width = sum(frame.width for frame in frames) + space * (len(frames) - 1)
+    image = Image.new("RGB", (width, max(frame.height for frame in frames)), "white")
+    left = 0
+    for frame in frames:
+        image.paste(frame, (left, 0), frame)
+        left += frame.width + space
+    return image
+
+
+def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float) -> None:
+    """One frame for each epoch, as GIF or WebP by the suffix. Raises ExplorerError for another suffix."""
+    kind = ANIMATIONS.get(path.suffix.lower())
+    if kind is None:
+        raise ExplorerError(f"cannot animate as {path.suffix or path.name!r}: choose one of {', '.join(ANIMATIONS)}")
+    frames = [film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
+    frames[0].save(
+        path, kind, save_all=True, append_images=frames[1:], duration=round(seconds * 1000), loop=0, **options
+    )
+
+
+def film_frame(axes: Axes, position: Position) -> Image.Image:
+    """The frame under its epoch's number, which also keeps Pillow from merging epochs that look alike."""
+    frame = frame_image(axes, position)
+    film = Image.new("RGB", (max(frame.width, MARGIN), frame.height + TEXT_HEIGHT), "white")
+    film.paste(frame, (0, TEXT_HEIGHT))
+    write(ImageDraw.Draw(film), (GAP, 1), f"epoch {position.epoch}")
+    return film

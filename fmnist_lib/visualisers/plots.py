@@ -1,0 +1,278 @@
+"""Figures: arrays and rows in, a matplotlib Figure out; nothing is shown and nothing is read.
+
+Letters: n tiles of a row, H height, W width, K classes. Colours: Okabe and Ito's set for lines, red and blue about
+zero for signed values, viridis from zero for the others; all of them can be told apart by the colour-blind.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import seaborn  # type: ignore[import-untyped]
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
+
+from fmnist_lib.visualisers.recording import sample
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^Dv<>p"
+SIGNED, UNSIGNED = "RdBu_r", "viridis"
+MOST_TICKS = 25  # epochs that are named along an axis
+GAP = 1  # pixels between two tiles
+STYLE = {"axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}
+
+
+@dataclass(frozen=True)
+class TileRow:
+    """A row of small pictures of one layer: (n, H, W), the range of its colours, and matplotlib's name for them."""
+
+    label: str
+    tiles: NDArray[np.floating]
+    low: float
+    high: float
+    colors: str
+
+
+def signed_row(label: str, tiles: NDArray[np.floating], *, limit: float) -> TileRow:
+    """A row coloured from -limit to limit, with zero in the middle."""
+    return TileRow(label, tiles, -limit, limit, SIGNED)
+
+
+def unsigned_row(label: str, tiles: NDArray[np.floating], *, limit: float) -> TileRow:
+    """A row coloured from zero to limit."""
+    return TileRow(label, tiles, 0.0, limit, UNSIGNED)
+
+
+def tile_sheet(rows: Sequence[TileRow], *, title: str, note: str = "") -> Figure:
+    """A sheet of tiles, one band and one colour bar per layer."""
+    columns = max(len(row.tiles) for row in rows)
+    columns = min(columns, 16)
+    heights = [math.ceil(len(row.tiles) / columns) for row in rows]
+    inches = 9.6 / columns
+    figure = Figure(figsize=(11.5, sum(heights) * inches + 0.28 * len(rows) + 0.9), layout="constrained", dpi=100)
+    grid = figure.add_gridspec(len(rows), 1, height_ratios=[height + 0.28 / inches for height in heights])
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    if note:
+        figure.supxlabel(note, fontsize=8.5, color="#444444")
+    for index, row in enumerate(rows):
+        axes = figure.add_subplot(grid[index])
+        show_mosaic(axes, row, columns=columns)
+    return figure
+
+
+def show_mosaic(axes: Axes, row: TileRow, *, columns: int) -> None:
+    """One layer's tiles as a single picture with thin gaps, and its colour bar."""
+    picture = mosaic(row.tiles, columns=columns)
+    image = axes.imshow(
+        picture,
+        cmap=row.colors,
+        vmin=row.low,
+        vmax=row.high if row.high > row.low else row.low + 1,
+        interpolation="nearest",
+    )
+    axes.set_title(row.label, fontsize=9, loc="left", pad=3)
+    axes.set_axis_off()
+    axes.set_anchor("W")
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.012, pad=0.008, aspect=12)
+    ends = sorted({row.low, 0.0, row.high}) if row.low < 0 < row.high else [row.low, row.high]
+    bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
+    bar.ax.tick_params(labelsize=7)
+
+
+def mosaic(tiles: NDArray[np.floating], *, columns: int) -> NDArray[np.floating]:
+    """Tiles (n, H, W) side by side, `columns` in a line, with NaN (drawn as nothing) in the gaps."""
+    count, height, width = tiles.shape
+    lines = math.ceil(count / columns)
+    sheet = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP), np.nan)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def image_grid(images: ArrayLike, titles: Sequence[str], *, columns: int = 10, title: str = "") -> Figure:
+    """Grey pictures (N, H, W), bytes, each under its title; dark is 0, as the set is."""
+    pictures = np.asarray(images)
+    lines = math.ceil(len(pictures) / columns)
+    figure = Figure(figsize=(1.05 * columns, 1.28 * lines + (0.4 if title else 0)), layout="constrained", dpi=100)
+    figure.suptitle(title, fontsize=12, fontweight="bold")
+    for axes, picture, text in zip(figure.subplots(lines, columns).flat, pictures, titles, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(text, fontsize=8, pad=2)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    return figure
+
+
+def curves(
+    epochs: Sequence[Mapping[str, float]],
+    steps: Sequence[Mapping[str, float]],
+    *,
+    title: str = "",
+    steps_per_epoch: int | None = None,
+) -> Figure:
+    """Loss and accuracy over epochs, from rows of `epoch`, `train_loss`, ... and of `step`, `loss` and `accuracy`.
+
+    `steps_per_epoch` places the steps, also in the middle of an epoch; without it the last step ends the last epoch.
+    """
+    with seaborn.axes_style("ticks", STYLE):
+        figure = Figure(figsize=(10.5, 3.7), layout="constrained", dpi=100)
+        loss, accuracy = figure.subplots(1, 2)
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    numbers = [row["epoch"] for row in epochs]
+    per_epoch = steps_per_epoch or (steps[-1]["step"] / max(len(epochs), 1) if steps else 1)
+    positions = [row["step"] / per_epoch for row in steps]
+    blue, orange = PALETTE[:2]
+    for axes, what in ((loss, "loss"), (accuracy, "accuracy")):
+        axes.plot(positions, [row[what] for row in steps], color=blue, alpha=0.35, lw=1, label="training, batches")
+        axes.plot(numbers, [row[f"train_{what}"] for row in epochs], "o-", color=blue, label="training, epoch")
+        axes.plot(numbers, [row[f"val_{what}"] for row in epochs], "s--", color=orange, label="validation")
+        finish_epoch_axes(axes, ylabel={"loss": "cross-entropy loss (nats)", "accuracy": "accuracy"}[what])
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def compare_curves(rows: Mapping[str, Sequence[Mapping[str, float]]], *, title: str = "") -> Figure:
+    """Validation loss and accuracy of several runs, name -> epoch rows, on one pair of axes."""
+    with seaborn.axes_style("ticks", STYLE):
+        figure = Figure(figsize=(10.5, 3.7), layout="constrained", dpi=100)
+        pair = figure.subplots(1, 2)
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    for axes, what in zip(pair, ("loss", "accuracy"), strict=True):
+        for (name, epochs), look in zip(rows.items(), looks(len(rows)), strict=True):
+            numbers = [row["epoch"] for row in epochs]
+            axes.plot(numbers, [row[f"val_{what}"] for row in epochs], linestyle="-", label=name, **look)
+        finish_epoch_axes(axes, ylabel=f"validation {what}" + (" (nats)" if what == "loss" else ""))
+    pair[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def looks(count: int) -> list[dict[str, Any]]:
+    """Colour and marker for each of so many lines; the pairs are all different up to 56, and then come round."""
+    markers = [MARKERS[(place + place // len(PALETTE)) % len(MARKERS)] for place in range(count)]
+    return [{"color": PALETTE[place % len(PALETTE)], "marker": marker} for place, marker in enumerate(markers)]
+
+
+def finish_epoch_axes(axes: Axes, *, ylabel: str) -> None:
+    """Labels, whole epochs and a legend."""
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=9)
+
+
+def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> Figure:
+    """A confusion matrix (K, K), rows true, each row in percent of its images."""
+    counts = np.asarray(matrix, dtype=float)
+    percent = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
+    figure = Figure(figsize=(7.4, 6.0), layout="constrained", dpi=100)
+    axes = figure.subplots()
+    labels = np.where(percent >= 0.05, np.char.mod("%.1f", percent), "")
+    seaborn.heatmap(
+        percent, annot=labels, fmt="", cmap="Blues", ax=axes, vmin=0, vmax=100, square=True,
+        xticklabels=classes, yticklabels=classes, annot_kws={"fontsize": 8}, cbar_kws={"label": "% of the true class"},
+    )  # fmt: skip
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
+    axes.tick_params(axis="x", rotation=45)
+    return figure
+
+
+def class_accuracy(per_class: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
+    """Accuracy per class (0 to 1) of several runs, name -> class -> accuracy, as dots on one line per class."""
+    with seaborn.axes_style("ticks", STYLE):
+        figure = Figure(figsize=(8.5, 4.4), layout="constrained", dpi=100)
+        axes = figure.subplots()
+    for (name, row), look in zip(per_class.items(), looks(len(per_class)), strict=True):
+        axes.plot(list(row.values()), list(row), linestyle="", label=name, ms=7, alpha=0.85, **look)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("images of the class that were recognised")
+    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def layer_lines(series: Mapping[str, Mapping[str, float]], *, title: str, ylabel: str, is_log: bool = False) -> Figure:
+    """One line per name over layers in order of depth: name -> layer -> number, such as a gradient's norm."""
+    with seaborn.axes_style("ticks", STYLE):
+        figure = Figure(figsize=(10.5, 4.2), layout="constrained", dpi=100)
+        axes = figure.subplots()
+    for (name, row), look in zip(series.items(), looks(len(series)), strict=True):
+        share = np.linspace(0, 1, len(row)) if len(row) > 1 else [0.0]
+        axes.plot(share, list(row.values()), linestyle="-", label=f"{name} ({len(row)} layers)", ms=4, **look)
+    axes.set_yscale("log" if is_log else "linear")
+    axes.set_xlabel("depth of the layer: 0 the first convolution, 1 the last")
+    axes.set_ylabel(ylabel)
+    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def layers_over_epochs(
+    values: ArrayLike, layers: Sequence[str], epochs: Sequence[int], *, title: str, label: str, is_log: bool = False
+) -> Figure:
+    """A chart (layers, epochs) of one number each, such as a gradient's norm; NaN, where there is none, stays grey."""
+    numbers = np.asarray(values, dtype=float)
+    figure = Figure(
+        figsize=(3.6 + 0.55 * min(len(epochs), MOST_TICKS), max(2.8, 1.2 + 0.24 * len(layers))),
+        layout="constrained",
+        dpi=100,
+    )
+    axes = figure.subplots()
+    axes.set_facecolor("#bbbbbb")
+    is_log = is_log and bool((numbers > 0).any())
+    # One picture, whatever its size: seaborn's heatmap lays out a label for every epoch, in memory as their square.
+    image = axes.imshow(
+        np.ma.masked_where(~np.isfinite(numbers) | (is_log & (numbers <= 0)), numbers),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=UNSIGNED,
+        norm=LogNorm() if is_log else Normalize(vmin=0),
+    )
+    figure.colorbar(image, ax=axes, label=label)
+    axes.set_yticks(range(len(layers)), layers)
+    name_epochs(axes, epochs, most=MOST_TICKS)
+    axes.tick_params(labelsize=8, length=0)
+    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
+    return figure
+
+
+def histograms_over_epochs(
+    histograms: Mapping[str, Sequence[tuple[float, float, Sequence[int]]]], epochs: Sequence[int], *, title: str
+) -> Figure:
+    """How a layer's outputs are spread, epoch by epoch: layer -> per epoch (low, high, counts), a panel per layer.
+
+    Source: fast.ai's colourful dimension; brightness is the logarithm of the count.
+    """
+    figure = Figure(figsize=(2.6 * len(histograms), 3.0), layout="constrained", dpi=100)
+    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    panels = figure.subplots(1, len(histograms), squeeze=False)[0]
+    for axes, (layer, rows) in zip(panels, histograms.items(), strict=True):
+        bottom, top = min(low for low, _, _ in rows), max(high for _, high, _ in rows)
+        edges = np.linspace(bottom, top if top > bottom else bottom + 1, 41)
+        columns = [rebin(low, high, counts, edges) for low, high, counts in rows]
+        axes.pcolormesh(np.arange(len(epochs) + 1) - 0.5, edges, np.log1p(columns).T, cmap=UNSIGNED)
+        name_epochs(axes, epochs, most=MOST_TICKS // 2)
+        axes.set_title(layer, fontsize=9)
+    panels[0].set_ylabel("output (brighter: more often)")
+    return figure
+
+
+def name_epochs(axes: Axes, epochs: Sequence[int], *, most: int) -> None:
+    """Name some of the epochs that lie side by side at 0, 1, 2, ..., first and last among them."""
+    shown = sample(len(epochs), most)
+    axes.set_xticks(shown, [str(epochs[place]) for place in shown])
+    axes.set_xlabel("epoch")
+
+
+def rebin(low: float, high: float, counts: Sequence[int], edges: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Counts of equal bins between low and high, put into other bins by their middles."""
+    width = (high - low) / len(counts)
+    middles = low + width * (np.arange(len(counts)) + 0.5)
+    return np.histogram(middles, bins=edges, weights=counts)[0]
