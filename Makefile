@@ -27,7 +27,7 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (three hours, on an idle machine)
 	@scripts/install_browser.sh

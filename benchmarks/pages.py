@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fmnist_lib.files import write_atomically
-from fmnist_lib.report import table
+from fmnist_lib.report.filled import table
 
 
 def make_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy machine must not make the tests crawl
+if "PYTEST_XDIST_WORKER" in os.environ:  # and the tests that run beside each other share its cores
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

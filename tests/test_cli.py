@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,11 @@ from PIL import Image
 
 from fmnist_lib import cli as command_line
 from fmnist_lib import data, models
-from fmnist_lib.runs import checkpoint, storage
+from fmnist_lib.errors import LabWarning
+from fmnist_lib.runs import storage
 from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.measure import predict
+from fmnist_lib.runs.places import run_folder
 from fmnist_lib.training import loop
 
 
@@ -57,27 +62,25 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert "--json" in capsys.readouterr().out
 
 
-def test_train_prints_one_json_object_and_nothing_else_on_stdout(tmp_path: Path) -> None:
-    done = call("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--out", tmp_path / "run", "--json")
+def test_train_prints_one_json_object_and_has_a_folder_for_each_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMNIST_HOME", str(tmp_path))
+    arguments = ("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--seed", 7)
+    done = call(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["epochs"] == 1
-    assert result["test_accuracy"] == Run.load(tmp_path / "run").evaluation["test"]["accuracy"]
-    assert (Path(result["figures"]) / "curves.png").exists()
+    path = tmp_path / "checkpoints" / "alexnet-smoke-seed7"
+    assert (result["run"], result["epochs"], result["seed"]) == (str(path), 1, 7)
+    assert result["test_accuracy"] == Run.load(path).evaluation["test"]["accuracy"]
+    assert "its states of 2 epochs take about 23 MB" in done.stderr
     assert "computes in float32: the recipe asks for float32" in done.stderr
-    assert Run.load(tmp_path / "run").environment["precision"] == "float32: the recipe asks for float32"
-    again = call("train", "alexnet", "--recipe", "smoke", "--epochs", 1, "--out", tmp_path / "run", "--json")
-    assert json.loads(again.stdout) == result
-
-
-def test_the_default_folder_is_model_and_recipe_and_other_seeds_have_their_own(tmp_path: Path) -> None:
-    for arguments, name in (((), "alexnet-smoke"), (("--seed", 7), "alexnet-smoke-seed7")):
-        done = call("train", "alexnet", "--recipe", "smoke", *arguments, FMNIST_HOME=str(tmp_path))
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / "checkpoints" / name / "run.json").exists()
-        for epoch in range(4):
-            for what in ("kernels", "gradients", "feature_maps"):
-                assert (tmp_path / "figures" / name / f"{what}_epoch_{epoch}.png").exists()
+    assert Run.load(path).environment["precision"] == "float32: the recipe asks for float32"
+    pictures = [f"{what}_epoch_{n}.png" for what in ("kernels", "gradients", "feature_maps") for n in (0, 1)]
+    assert {file.name for file in Path(result["figures"]).iterdir()} == {*pictures, "curves.png"}
+    assert Path(result["figures"]) == tmp_path / "figures" / path.name
+    assert answer(capsys, *arguments) == result
+    assert run_folder("alexnet", "smoke") == tmp_path / "checkpoints" / "alexnet-smoke"
 
 
 def test_evaluate_reproduces_what_the_run_says(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,10 +91,18 @@ def test_evaluate_reproduces_what_the_run_says(smoke_run: Run, capsys: pytest.Ca
             assert result[key] == value, key
 
 
-def test_evaluate_asks_several_runs_together(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    result = answer(capsys, "evaluate", smoke_run.path, smoke_run.path, "--device", "cpu")
-    assert result["model"] == "alexnet + alexnet"
-    assert result["confusion"] == smoke_run.evaluation["test"]["confusion"]
+def test_evaluate_asks_several_runs_together(
+    smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Run(tmp_path / "other", "plain18", replace(smoke_run.recipe, overrides={"widths": [4, 4, 4, 4]}), seed=3)
+    storage.save_weights(other.path / "weights.safetensors", other.untrained_model().state_dict())
+    other.save()
+    result = answer(capsys, "evaluate", smoke_run.path, other.path, "--device", "cpu")
+    assert result["model"] == "alexnet + plain18"
+    images, labels = data.load("test", dataset="tiny")
+    mean = sum(predict(run.model(), images, device="cpu") for run in (smoke_run, other)) / 2
+    assert result["accuracy"] == mean.argmax(1).eq(labels).sum().item() / len(labels)
+    assert result["loss"] == pytest.approx(-mean.gather(1, labels[:, None]).log().mean().item(), rel=1e-4)
 
 
 def test_predict_gives_probabilities(smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +151,10 @@ def test_data_says_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("train", "resnet18", "--epochs", "0"), "not a whole number from 1"),
         (("train", "resnet18", "--epochs", "-1"), "--epochs"),
         (("train", "resnet18", "--epochs", "2.5"), "not a whole number from 1"),
+        (("train", "resnet18", "--seed", "-1"), "--seed"),
+        (("train", "resnet18", "--seed=-1"), "not a whole number from 0"),
+        (("train", "resnet18", "--seed", "1e3"), "not a whole number from 0"),
+        (("train", "resnet18", "--seed", str(2**63)), "not a whole number from 0"),
         (("evaluate", "run", "--split", "train"), "'val', 'test'"),
         (("predict", "run"), "IMAGE"),
     ],
@@ -179,8 +194,30 @@ def test_a_run_of_another_recipe_is_refused(smoke_run: Run, capsys: pytest.Captu
     assert "epochs: 3 here, 9 there" in message
 
 
-def test_a_device_that_is_not_there(smoke_run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "choose auto or one of" in refused(capsys, "evaluate", smoke_run.path, "--device", "tpu")
+@pytest.mark.parametrize("device", ["tpu", "cpu:x", "cuda:99x", "cuda:99", "mps:", ""])
+def test_a_device_that_is_not_there(
+    smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    assert "choose auto or one of" in refused(capsys, "evaluate", smoke_run.path, "--device", device)
+    training = ("train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run", f"--device={device}")
+    assert "choose auto or one of" in refused(capsys, *training)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_without_a_world_is_told_and_does_not_silence_what_needs_none(
+    smoke_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run")
+    assert "RANK=1 but no WORLD_SIZE" in message
+    assert answer(capsys, "evaluate", smoke_run.path, "--device", "cpu")["split"] == "test"
+
+
+def test_a_warning_of_ours_is_a_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with command_line.plain_warnings():
+        warnings.warn(LabWarning("the bits will differ"), stacklevel=1)
+    assert capsys.readouterr().err == "note: the bits will differ\n"
 
 
 def test_a_data_folder_that_holds_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,8 +264,6 @@ def test_a_disk_that_fills_up_in_the_third_epoch(
 def test_a_loss_that_turns_nan_keeps_the_last_good_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = loop.functional.cross_entropy
-
     def spoil(training: loop.Training) -> None:
         if training.epoch == 2 and training.step == 4:
             next(training.model.parameters()).data.fill_(float("nan"))
@@ -236,7 +271,6 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_epoch(
     monkeypatch.setattr(command_line.TerminalBar, "step", lambda _, training: spoil(training))
     message = refused(capsys, "train", "alexnet", "--recipe", "smoke", "--out", tmp_path / "run", "--device", "cpu")
     assert "nan at step 5 of epoch 3" in message
-    assert real is loop.functional.cross_entropy
     run = Run.load(tmp_path / "run")
     assert run.epochs_done == 2
     assert all(p.isfinite().all() for p in run.model().parameters())
@@ -252,4 +286,3 @@ def test_the_registry_is_what_help_lists(capsys: pytest.CaptureFixture[str]) -> 
         command_line.main(["train", "--help"])
     out = capsys.readouterr().out
     assert all(name in out for name in models.REGISTRY)
-    assert checkpoint.FORMAT == 1

@@ -173,8 +173,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
-    if "key" not in (reader.fieldnames or ()) or any(None in row for row in rows):
+        columns, rows = reader.fieldnames or (), list(reader)
+    if "key" not in columns or any(None in row for row in rows):
         raise SweepError(f"{path} is no table of a sweep's results: move it away, and it is made anew")
     return rows
 

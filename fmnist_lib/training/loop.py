@@ -322,13 +322,13 @@ def restore_state(training: Training, state: dict[str, Any]) -> None:
         for optimizer, values in zip(training.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
             check_shapes(optimizer)
-    except (KeyError, ValueError, RuntimeError) as error:
+        training.history = History(**state["history"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"the stored state of epoch {state['epoch']} was written by another version of this library and cannot be "
             f"resumed ({str(error).splitlines()[0]}). Nothing was changed. Finish it with that version, or train again "
             "with --fresh"
         ) from error
-    training.history = History(**state["history"])
     training.epoch = state["epoch"]
     before = state.get("device", training.device.type)  # older states do not say
     if before != training.device.type:

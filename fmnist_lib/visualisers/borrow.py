@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from fmnist_lib.errors import LabError
 from fmnist_lib.visualisers.hooks import run_eagerly, unwrap
+
+
+class NotRecordable(LabError):
+    """A model, or what a recorder was given for it, that cannot be looked into; the message says why."""
 
 
 @contextmanager
@@ -20,11 +25,11 @@ def leave_as_found(model: nn.Module) -> Iterator[nn.Module]:
     changed nor touched: values, `requires_grad`, `.grad`, the hooks of an optimiser or of a parallel wrapper. After
     it, however it ends, every submodule has its attributes (the train flag, a cached result, what its dictionaries
     held) as before, and every random generator stands where it stood. Yields the model without the wrappers of
-    torch.compile and DataParallel, to be run eagerly. Raises TypeError for TorchScript, which holds its own state.
+    torch.compile and DataParallel, to be run eagerly. Raises NotRecordable for TorchScript, which holds its own state.
     """
     bare = unwrap(model)
     if any(isinstance(module, torch.jit.ScriptModule) for module in bare.modules()):
-        raise TypeError("TorchScript cannot be looked into: take the nn.Module that it was made from")
+        raise NotRecordable("TorchScript cannot be looked into: take the nn.Module that it was made from")
     found = [(module, read_attributes(module)) for module in bare.modules()]
     try:
         lend_copies(bare)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from fmnist_lib.visualisers.borrow import NotRecordable
+
 BINS = 40  # of an activation histogram
 
 Row = dict[str, Any]
@@ -44,12 +46,14 @@ def are_class_scores(scores: Tensor, labels: Tensor) -> bool:
 
 
 def first_tensor(output: Any) -> Tensor:
-    """A model's output, or the first tensor in it. Raises TypeError if there is none."""
+    """A model's output, or the first tensor in it. Raises NotRecordable if there is none."""
     values = list(output.values()) if isinstance(output, Mapping) else output
     for value in values if isinstance(values, (tuple, list)) else [values]:
         if isinstance(value, Tensor):
             return value
-    raise TypeError(f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores")
+    raise NotRecordable(
+        f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
+    )
 
 
 def differentiate(

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from fmnist_lib.visualisers.borrow import borrow, find_device
+from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device
 from fmnist_lib.visualisers.hooks import capture, convolutions, find_layer, kernels_out_of_reach, unwrap
 from fmnist_lib.visualisers.measures import (
     are_class_scores,
@@ -58,7 +58,8 @@ class Recorder:
     (default: all). The weight gradient is that of `loss(model(images), labels)` over the probe, with batch norm as
     in training and dropout off; feature maps are seen in evaluation mode. Of a model that gives out a tuple or a
     dictionary, the first tensor counts. What cannot be recorded is named in `skipped`, a layer or a kind of
-    pictures with the reason. Raises hooks.UnknownLayer, and ValueError for a probe that is none.
+    pictures with the reason. On CUDA, whose kernels need not repeat themselves, two snapshots of one model agree up to
+    rounding. Raises UnknownLayer, and NotRecordable for a probe that is none.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class Recorder:
         self.probe = check_probe(probe)
         self.loss = loss
         self.about = about or {}
-        json.dumps(self.about)  # what no file can hold is better said now than after the training
+        check_about(self.about)
         self.map_layers = list(default_layers(bare) if layers is None else dict.fromkeys(layers))
         self.gradient_layers = set(self.map_layers if gradient_layers is None else gradient_layers)
         for layer in (*self.map_layers, *self.gradient_layers):
             find_layer(bare, layer)
         if extra := self.gradient_layers - set(self.map_layers):
-            raise ValueError(f"gradient_layers must be among the layers; {', '.join(sorted(extra))} is not")
+            raise NotRecordable(f"gradient_layers must be among the layers; {', '.join(sorted(extra))} is not")
         self._builder = RecordingBuilder(self.about, skipped=kernels_out_of_reach(bare))
         self._builder.store("inputs", to_numpy(self.probe.images[: probe.shown]))
         self._start: dict[str, Tensor] = {}
@@ -99,7 +100,7 @@ class Recorder:
     def snapshot(self, epoch: int) -> None:
         """Record the model as it is now under the number `epoch`; a failure leaves the recording without it."""
         if epoch in self._builder.epochs:
-            raise ValueError(f"epoch {epoch} is recorded already")
+            raise NotRecordable(f"epoch {epoch} is recorded already")
         look = RecordingBuilder(epochs=[epoch])
         self._look_at_weights(look)
         self._look_at_maps(look)
@@ -121,7 +122,7 @@ class Recorder:
             output = first_tensor(bare(self._images_for(bare)))
             loss = self.loss(output, self.probe.labels.to(output.device))
             if loss.numel() != 1:
-                raise ValueError(f"the loss must be one number, not {tuple(loss.shape)}")
+                raise NotRecordable(f"the loss must be one number, not {tuple(loss.shape)}")
             weights = {layer: module.weight for layer, module in convolutions(bare).items()}
             gradients, reasons = differentiate(loss, weights, of="the loss", by="its weights")
         look.skip(reasons)
@@ -175,13 +176,21 @@ class Recorder:
         return gradients
 
 
+def check_about(about: dict[str, Any]) -> None:
+    """Raise NotRecordable for what no file can hold; that is better said now than after the training."""
+    try:
+        json.dumps(about)
+    except (TypeError, ValueError) as error:
+        raise NotRecordable(f"about={about!r} cannot be stored: {error}. Use plain numbers, texts and lists") from error
+
+
 def check_probe(probe: Probe) -> Probe:
-    """A copy of the probe. Raises ValueError if nothing can be recorded with it."""
+    """A copy of the probe. Raises NotRecordable if nothing can be recorded with it."""
     images, labels, shown = probe
     if images.ndim not in (2, 3, 4) or not len(images) or images.is_complex():
-        raise ValueError(f"a probe's images are (N, C, H, W) or (N, C, L), not {tuple(images.shape)} {images.dtype}")
+        raise NotRecordable(f"a probe's images are (N, C, H, W) or (N, C, L), not {tuple(images.shape)} {images.dtype}")
     if len(labels) != len(images) or shown < 1:
-        raise ValueError(
+        raise NotRecordable(
             f"a probe needs a label for each image and shows at least one: {len(labels)} labels for "
             f"{len(images)} images, {shown} shown"
         )

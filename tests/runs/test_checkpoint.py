@@ -1,6 +1,8 @@
 """Runs on disk: resumed after a real kill, refused when they are another's, repaired where that is possible."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +15,14 @@ import pytest
 import torch
 
 from fmnist_lib import data, models
-from fmnist_lib.runs import checkpoint
+from fmnist_lib.errors import LabError
+from fmnist_lib.runs import checkpoint, machine
 from fmnist_lib.runs.checkpoint import Run, fit_or_load
 from fmnist_lib.runs.places import Site
 from fmnist_lib.runs.storage import RunError, load_weights
 from fmnist_lib.training import loop
 from fmnist_lib.training.recipes import Recipe, find_recipe
+from fmnist_lib.visualisers.recording import sample
 
 SMOKE = find_recipe("smoke")
 
@@ -37,10 +41,26 @@ def no_batches(_: Run) -> data.Batches:
 def train(
     path: Path, recipe: Recipe = SMOKE, *, model_name: str = "alexnet", seed: int = 0, batches=batches, **more
 ) -> Run:
-    return fit_or_load(Run(path, model_name, recipe, seed), batches, site=CPU, **more)
+    return fit_or_load(Run(path, model_name, recipe, seed), batches, **{"site": CPU} | more)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.launch import fit_run
+from fmnist_lib.runs.places import Site
+from fmnist_lib.training.recipes import find_recipe
+fit_run(Run(Path(sys.argv[1]), "alexnet", find_recipe("smoke")), site=Site("cpu"))
+"""
 
 
 def command(path: Path) -> list[str]:
+    """A training in a process of its own, without the pictures that follow it."""
+    return [sys.executable, "-c", CHILD, str(path)]
+
+
+def command_line(path: Path) -> list[str]:
     return [sys.executable, "-m", "fmnist_lib", "train", "alexnet", "--recipe", "smoke", "--out", str(path)]
 
 
@@ -56,15 +76,15 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def kill_after(path: Path, epoch: int, *, with_signal: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Start a training and end it by a signal as soon as an epoch's state is on disk.
+def kill_after(
+    command: list[str], path: Path, epoch: int, *, with_signal: signal.Signals
+) -> subprocess.CompletedProcess[str]:
+    """Start a training into `path` and end it by a signal as soon as an epoch's state is on disk.
 
     It listens to Ctrl-C also where these tests do not, as jobs in the background of a shell's script do not.
     """
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        command(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     state = checkpoint.state_path(path, epoch)
     while process.poll() is None and not state.exists():
         time.sleep(0.002)
@@ -76,7 +96,7 @@ def kill_after(path: Path, epoch: int, *, with_signal: signal.Signals) -> subpro
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path, unbroken: Path, epoch: int) -> None:
     path = tmp_path / "run"
-    killed = kill_after(path, epoch, with_signal=signal.SIGKILL)
+    killed = kill_after(command(path), path, epoch, with_signal=signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"
     subprocess.run(command(path), check=True, capture_output=True)
     assert weights(path) == weights(unbroken)
@@ -85,7 +105,7 @@ def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path,
 
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, unbroken: Path) -> None:
     path = tmp_path / "run"
-    stopped = kill_after(path, 1, with_signal=signal.SIGINT)
+    stopped = kill_after(command_line(path), path, 1, with_signal=signal.SIGINT)
     assert stopped.returncode == 130
     assert "Traceback" not in stopped.stderr
     assert "finished epochs are kept" in stopped.stderr
@@ -161,6 +181,101 @@ def test_fresh_replaces_the_run_and_spares_other_files(tmp_path: Path) -> None:
     run = train(tmp_path, seed=1, fresh=True)
     assert run.seed == 1
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_fresh_destroys_nothing_before_the_new_training_is_known_to_be_possible(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def no_data(_: Run) -> data.Batches:
+        raise data.DataError("no Fashion-MNIST")
+
+    recipe = replace(SMOKE, lr=0.5)
+    for changes in (
+        {"batches": no_data},
+        {"model_name": "resnet99"},
+        {"recipe": replace(recipe, overrides={"widths": [1]})},
+        {"site": Site("cuda:7")},
+        {"recipe": replace(recipe, batch_size=57, overrides={"norm_hidden": True})},  # one image is left over
+    ):
+        with pytest.raises(LabError):
+            train(tmp_path, **{"recipe": recipe, "fresh": True} | changes)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_fresh_takes_the_old_figures_away_and_nothing_else(tmp_path: Path) -> None:
+    path, figures = tmp_path / "checkpoints" / "mine", tmp_path / "figures" / "mine"
+    figures.mkdir(parents=True)
+    for name in ("kernels_epoch_9.png", "gradients_epoch_0.png", "feature_maps_epoch_3.png", "curves.png", "mine.png"):
+        (figures / name).touch()
+    train(path)
+    assert [file.name for file in figures.iterdir()] == ["mine.png"]
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30_000_000))
+    with pytest.raises(RunError, match=r"states of 4 epochs take about 46 MB in .*epochs, and 30 MB are free"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(tmp_path / "run", replace(SMOKE, overrides={"hidden": 8}))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_what_a_training_takes_on_disk_is_said_about_right(tmp_path: Path, optimizer: str, ema: float) -> None:
+    said: list[str] = []
+    recipe = replace(SMOKE, epochs=1, optimizer=optimizer, ema=ema)
+    run = train(tmp_path, recipe, tell=said.append)
+    (megabytes,) = re.findall(r"states of 2 epochs take about (\d+) MB", said[0])
+    sizes = [checkpoint.state_path(run.path, epoch).stat().st_size for epoch in (0, 1)]
+    assert 2 * sizes[1] / 1e6 == pytest.approx(int(megabytes), rel=0.05)
+    train(tmp_path, recipe, tell=said.append)
+    assert len(said) == 1  # nothing is said of a run that is loaded
+
+
+def test_short_trainings_keep_all_states_and_long_ones_those_of_the_recording_and_the_newest() -> None:
+    for epochs in (1, 5, checkpoint.KEPT_WHOLE):
+        assert all(checkpoint.is_kept(epoch, epochs, epochs) for epoch in range(epochs + 1))
+    for epochs in (13, 70, 200):
+        recorded = set(sample(epochs + 1, checkpoint.RECORDED_EPOCHS))
+        for done in range(epochs + 1):
+            kept = {epoch for epoch in range(done + 1) if checkpoint.is_kept(epoch, done, epochs)}
+            assert kept == {epoch for epoch in recorded if epoch <= done} | set(range(max(0, done - 2), done + 1))
+
+
+def test_a_long_training_goes_on_from_the_states_that_are_left(tmp_path: Path) -> None:
+    small = replace(SMOKE, epochs=20, batch_size=400, overrides={"widths": [2, 2, 2, 2, 2], "hidden": 8})
+
+    def stop(training: loop.Training) -> None:
+        if training.epoch == 18:
+            raise KeyboardInterrupt
+
+    whole = train(tmp_path / "whole", small)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", small, on_epoch=[stop])
+    assert Run.load(tmp_path / "cut").stored_epochs() == [0, 2, 4, 5, 7, 9, 11, 13, 15, 16, 17, 18]
+    train(tmp_path / "cut", small)
+    assert whole.stored_epochs() == Run.load(tmp_path / "cut").stored_epochs()
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+
+
+def test_states_without_run_json_are_neither_mixed_nor_deleted(tmp_path: Path) -> None:
+    train(tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunError, match=r"epochs/ but no run\.json.*Nothing was changed.*--fresh"):
+        train(tmp_path, seed=1, batches=no_batches)
+    assert len(list((tmp_path / "epochs").iterdir())) == 4
+    assert train(tmp_path, seed=1, fresh=True).seed == 1
+
+
+def test_the_environment_names_the_device_that_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "trusted_device", lambda *_, **__: torch.device("cpu"))
+    monkeypatch.setattr(machine, "device_name", lambda device: f"the {device.type}")
+    monkeypatch.setattr(Site, "place", lambda _: torch.device("cuda"))  # which is found to be wrong
+    assert train(tmp_path).environment["device"] == "the cpu"
 
 
 def test_a_damaged_last_state_leads_back_to_the_one_before(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def test_epochs_are_spread_from_the_first_to_the_last(stored: list[int], count: 
     assert record.choose_epochs(stored, count) == kept
 
 
-def test_a_long_training_is_recorded_in_few_epochs_and_few_layers(tmp_path: Path) -> None:
+def test_a_long_training_is_recorded_in_few_epochs_and_few_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "draw_run", lambda *_: None)  # of shorter recordings the pictures are tested
     small = {"widths": [2, 2, 2, 2, 2], "hidden": 8}
     recipe = replace(find_recipe("smoke"), epochs=15, batch_size=200, overrides=small)
     run = launch.train_run("alexnet", recipe, out=tmp_path, site=Site("cpu"))

@@ -55,6 +55,52 @@ def test_the_test_set_is_opened_only_when_the_file_says_so(tmp_path: Path, monke
     assert all(float(line["test_accuracy"]) > 0 for line in rows)
 
 
+def test_a_test_set_opened_later_is_measured_without_training_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sweep.run_sweep(write(tmp_path / "sweep.json", row()), site=Site("cpu"), tell=str)
+    monkeypatch.setattr(loop, "fit", None)
+    after = sweep.run_sweep(write(tmp_path / "sweep.json", row(), test=True), site=Site("cpu"), tell=str)
+    assert [line | {"test_accuracy": ""} for line in after] == before
+    assert all(float(line["test_accuracy"]) > 0 for line in after)
+    assert sweep.run_sweep(write(tmp_path / "sweep.json", row(), test=True), site=Site("cpu"), tell=str) == after
+
+
+def test_what_is_listed_twice_is_run_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    listed = {**row(), "seeds": [0, 0]}, {**row(), "seeds": [0]}
+    rows = sweep.run_sweep(write(tmp_path / "sweep.json", *listed), site=Site("cpu"), tell=told.append)
+    assert len(rows) == 1
+    assert told[0] == "1 runs to do, 0 done before"
+
+
+def test_results_of_an_older_version_lack_a_column_and_are_kept(tmp_path: Path) -> None:
+    file = write(tmp_path / "sweep.json", {**row(), "seeds": [0]})
+    (old,) = sweep.run_sweep(file, site=Site("cpu"), tell=str)
+    lacking = {name: value for name, value in old.items() if name not in ("val_flip", "git_commit")}
+    sweep.write_rows(tmp_path / "sweep.csv", [lacking])
+    rows = sweep.run_sweep(write(file, row()), site=Site("cpu"), tell=str)
+    assert [line["seed"] for line in rows] == ["0", "1"]
+    assert rows[0] == lacking
+    assert [line["git_commit"] for line in sweep.read_rows(tmp_path / "sweep.csv")] == ["", rows[1]["git_commit"]]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "key,model\nx,y,z,more\n"])
+def test_results_that_are_none_are_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(sweep, "fit_run", None)
+    (tmp_path / "sweep.csv").write_text(text)
+    with pytest.raises(sweep.SweepError, match="is no table of a sweep's results"):
+        sweep.run_sweep(write(tmp_path / "sweep.json", row()), site=Site("cpu"), tell=str)
+
+
+@pytest.mark.parametrize("seeds", [[-1], ["1"], [1.5]])
+def test_seeds_that_are_none(tmp_path: Path, seeds: list) -> None:
+    with pytest.raises(sweep.SweepError, match="a seed is a whole number from 0"):
+        sweep.read_entries(write(tmp_path / "sweep.json", {**row(), "seeds": seeds}))
+
+
 def test_a_killed_sweep_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path / "sweep.json", row(epochs=3))
     fit = sweep.fit_run

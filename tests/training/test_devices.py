@@ -6,13 +6,33 @@ import sys
 import pytest
 import torch
 
+from fmnist_lib.runs import machine
 from fmnist_lib.training import devices
 
+NO_DEVICES = ("cuda:99x", "tpu", "", "cpu:x", "cpu:0", "cuda:", "cuda:-1", "cuda:2", "mps:0", "CPU", 3)
 
-@pytest.mark.parametrize("name", ["cuda:99x", "tpu", ""])
-def test_a_device_that_is_not_there(name: str) -> None:
-    with pytest.raises(devices.DeviceError, match=r"not available: choose auto or one of .*cpu"):
+
+@pytest.mark.parametrize("name", NO_DEVICES)
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, name: str, gpus: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    there = "cuda, cpu, cuda:0, cuda:1$" if gpus else "cpu$"
+    with pytest.raises(devices.DeviceError, match=rf"not available: choose auto or one of {there}"):
         devices.pick_device(name)
+
+
+def test_gpus_go_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {torch.device(device).index}")
+    assert devices.pick_device("cuda:1") == torch.device("cuda", 1)
+    assert machine.describe(torch.device("cuda", 1))["device"] == "card 1"
+
+
+def test_images_lie_channels_last_but_on_mps() -> None:
+    layouts = {kind: devices.memory_format(torch.device(kind)) for kind in ("cpu", "cuda", "mps")}
+    assert layouts == {"cpu": torch.channels_last, "cuda": torch.channels_last, "mps": torch.contiguous_format}
 
 
 def test_auto_is_a_device_that_works() -> None:
@@ -26,9 +46,9 @@ from fmnist_lib.training import devices
 if sys.argv[1] == "keep":
     assert devices.keep_memory()
 model = models.build("resnet18").to(memory_format=torch.channels_last)
-x = torch.randn(128, 1, 28, 28)
-for step in range(20):
-    if step == 10:
+x = torch.randn(64, 1, 28, 28)
+for step in range(8):
+    if step == 4:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     model(x).sum().backward()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

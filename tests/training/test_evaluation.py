@@ -1,5 +1,7 @@
 """The metrics, against slow plain versions."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -59,3 +61,21 @@ def test_an_ensemble_gives_the_mean_probability() -> None:
     x = torch.randn(5, 4)
     together = evaluation.Ensemble(members)(x).softmax(1)
     torch.testing.assert_close(together, torch.stack([member(x).softmax(1) for member in members]).mean(0))
+
+
+class Breaks(nn.Module):
+    """Fails in its forward pass."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_every_submodule_gets_its_own_train_flag_back(breaks: bool) -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1).eval(), nn.Flatten(), nn.Dropout(), nn.Linear(784, 10))  # a frozen norm
+    model.append(Breaks() if breaks else nn.Identity())
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    with pytest.raises(RuntimeError, match="broken") if breaks else nullcontext():
+        evaluation.evaluate(model, [(torch.randn(4, 1, 28, 28), torch.arange(4))], device="cpu")
+    assert [module.training for module in model.modules()] == before

@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from fmnist_lib import data, models
 from fmnist_lib.data.augment import make_augment
+from fmnist_lib.errors import LabWarning
 from fmnist_lib.training import loop
+from fmnist_lib.training.parallel import World
 from fmnist_lib.training.recipes import RECIPES, BadRecipe, Recipe, find_recipe
 
 SMOKE = find_recipe("smoke")
@@ -187,6 +189,14 @@ def test_seeds_differ() -> None:
         {"erase": -0.1},
         {"schedule": "no"},
         {"precision": "float16"},
+        {"epochs": "5"},
+        {"epochs": 2.5},
+        {"lr": float("nan")},
+        {"flip": "yes"},
+        {"crop": 28},
+        {"weight_decay": -1.0},
+        {"overrides": {"block": nn.Linear}},
+        {"overrides": 3},
     ],
 )
 def test_recipes_that_cannot_be_followed(change: dict) -> None:
@@ -205,3 +215,81 @@ def test_differences_name_the_fields() -> None:
         "epochs: 3 here, 9 there",
         "lr: 0.001 here, 0.1 there",
     ]
+
+
+def normed() -> nn.Module:
+    return models.build_seeded("alexnet", 0, widths=(2, 2, 2, 2, 2), hidden=8, norm_hidden=True)
+
+
+def test_a_last_batch_of_one_image_is_refused_before_the_first_epoch_where_it_cannot_be_trained_on() -> None:
+    batches = data.batches(dataset="tiny", batch_size=57)  # 400 images: seven batches, and one image that is left over
+    recipe = replace(SMOKE, epochs=1, batch_size=57)
+    model, states, seen = normed(), torch.get_rng_state(), []
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(loop.TrainingError, match=r"smallest batch has 1 images.*more than 1 value.*another batch_size"):
+        loop.fit(model, batches, recipe, device="cpu", on_epoch=[lambda training: seen.append(training.epoch)])
+    assert not seen
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(states, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("batch_size", [56, 57])
+def test_one_image_is_no_trouble_where_there_is_no_norm_over_images_alone(batch_size: int) -> None:
+    batches = data.batches(dataset="tiny", batch_size=batch_size)
+    model = small() if batch_size == 57 else normed()
+    history = loop.fit(model, batches, replace(SMOKE, epochs=1, batch_size=batch_size), device="cpu")
+    assert len(history.epochs) == 1
+
+
+@pytest.mark.parametrize(("num_images", "size", "smallest"), [(8, 1, 8), (8, 3, 2), (3, 2, 1), (2, 3, 2), (1, 4, 1)])
+def test_the_smallest_shard(num_images: int, size: int, smallest: int) -> None:
+    worlds = [World(rank, size) for rank in range(size)]
+    x, y = torch.zeros(num_images, 1), torch.zeros(num_images)
+    assert {world.smallest_shard(num_images) for world in worlds} == {smallest}
+    assert min(len(world.shard(x, y).y) for world in worlds) == smallest
+
+
+def test_a_model_with_nothing_to_train_is_refused() -> None:
+    for model in (nn.Flatten(), small().requires_grad_(False)):
+        with pytest.raises(loop.TrainingError, match="no parameter to train"):
+            loop.fit(model, Few(), SMOKE, device="cpu")
+
+
+def test_softmax_regression_in_bf16_by_muon_trains() -> None:
+    recipe = replace(SMOKE, optimizer="muon", precision="bfloat16", lr=0.01)
+    history = loop.fit(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), Few(), recipe, device="cpu")
+    assert history.epochs[-1]["train_loss"] < history.epochs[0]["train_loss"]
+
+
+def state_after(recipe: Recipe, epoch: int) -> dict:
+    """What a training by a recipe keeps after an epoch."""
+    states: list[dict] = []
+    keep = [lambda training: states.append(copy.deepcopy(loop.capture_state(training)))]
+    loop.fit(small(), Few(), replace(recipe, epochs=epoch), device="cpu", on_epoch=keep)
+    return states[-1]
+
+
+def test_a_state_of_another_device_goes_on_with_a_warning() -> None:
+    state = state_after(SMOKE, 1)
+    resumed, moved = small(1), small(2)
+    loop.fit(resumed, Few(), SMOKE, device="cpu", resume=copy.deepcopy(state))
+    with pytest.warns(LabWarning, match=r"epoch 1 was written on cuda: going on on cpu.*bits will differ"):
+        loop.fit(moved, Few(), SMOKE, device="cpu", resume=state | {"device": "cuda"})
+    assert all(torch.equal(a, b) for a, b in zip(resumed.parameters(), moved.parameters(), strict=True))
+
+
+def test_muon_states_of_before_it_knew_filters_are_refused_with_the_reason() -> None:
+    """They hold momenta of matrices (O, height * width * I), and torch loads them without a word."""
+    recipe = replace(SMOKE, optimizer="muon", lr=0.01)
+    state = state_after(recipe, 1)
+    for memory in state["optimizers"][0]["state"].values():
+        memory["momentum_buffer"] = memory["momentum_buffer"].movedim(1, -1).flatten(1)
+    with pytest.raises(loop.TrainingError, match=r"epoch 1.*another version.*momentum_buffer.*--fresh"):
+        loop.fit(small(), Few(), recipe, device="cpu", resume=state)
+
+
+@pytest.mark.parametrize("missing", ["model", "optimizers", "history"])
+def test_a_state_that_lacks_something_is_refused_with_the_reason(missing: str) -> None:
+    state = {key: value for key, value in state_after(SMOKE, 1).items() if key != missing}
+    with pytest.raises(loop.TrainingError, match=rf"another version.*{missing}"):
+        loop.fit(small(), Few(), SMOKE, device="cpu", resume=state)

@@ -101,3 +101,13 @@ def test_the_average_is_the_formula() -> None:
         expected = value if expected is None else decay * expected + (1 - decay) * value
     assert averaged.module[0].weight.item() == pytest.approx(expected)
     assert averaged.module[1].num_batches_tracked == 3
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "adamw", "muon"])
+def test_softmax_regression_has_one_matrix_and_it_is_moved(name: str) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    give_gradients(model)
+    before = model[1].weight.detach().clone()
+    for optimizer in optimizers.make_optimizers(model, replace(BASE, optimizer=name)):
+        optimizer.step()
+    assert not torch.equal(model[1].weight, before)

@@ -22,10 +22,10 @@ from fmnist_lib.runs import checkpoint
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.training import parallel
 from fmnist_lib.training.devices import DeviceError
-from fmnist_lib.training.parallel import ALONE, World
+from fmnist_lib.training.parallel import ALONE, World, WorldError
 
 SIZES = (1, 2, 3)
-EPOCHS = 5
+EPOCHS = 3
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 IMAGES = {"tiny": 100, "val": 5_000, "test": 10_000}
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
@@ -224,6 +224,35 @@ def test_shards_are_the_global_batch_with_the_same_augmentation(size: int) -> No
 )
 def test_threads_per_rank(environment: dict[str, str], cores: int, expected: int | None) -> None:
     assert parallel.threads_per_rank(environment, cores=cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "1"}, "RANK=1 but no WORLD_SIZE"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 but no RANK"),
+        ({"WORLD_SIZE": "two", "RANK": "0"}, "RANK=0 and WORLD_SIZE=two, which are no numbers"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "no numbers of ranks"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "ranks count from 0"),
+        ({"WORLD_SIZE": "0", "RANK": "0"}, "ranks count from 0"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "cannot find each other.*MASTER_ADDR"),
+    ],
+)
+def test_variables_that_tell_of_no_world(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(WorldError, match=said), parallel.joined("cpu"):
+        pass
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("environment", [{}, {"RANK": "0"}, {"WORLD_SIZE": "1"}, {"WORLD_SIZE": "1", "RANK": "0"}])
+def test_variables_of_one_process_alone(environment: dict[str, str]) -> None:
+    assert parallel.read_world(environment) == ALONE
 
 
 def test_alone_nothing_is_joined() -> None:

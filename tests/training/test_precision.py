@@ -118,3 +118,28 @@ def test_float32_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_survives_being_stored() -> None:
     plan = Plan(mixed=True, float32_layers=("a.b", "c"), reason="so")
     assert Plan.from_dict(plan.as_dict()) == plan
+
+
+def test_a_model_without_a_layer_to_try_computes_in_fp32() -> None:
+    plan = precision.make_plan(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)), X, wanted="bfloat16")
+    assert not plan.mixed
+    assert "no convolution or linear layer" in plan.reason
+
+
+def test_trying_gives_every_submodule_its_own_train_flag_back() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2).eval(), nn.ReLU())
+    precision.try_layers(model, X)
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    model.append(nn.Linear(3, 3))  # which does not fit
+    with pytest.raises(RuntimeError):
+        precision.try_layers(model, X)
+    assert [module.training for module in model.modules()] == [True, True, False, True, True]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_forward_of_the_layers_own_comes_back() -> None:
+    model = net()
+    mine = model[0].forward = lambda x: x
+    with precision.applied(Plan(mixed=True, float32_layers=("0",)), model):
+        assert model[0].forward is not mine
+    assert model[0].forward is mine

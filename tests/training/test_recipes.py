@@ -4,10 +4,11 @@ import itertools
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from fmnist_lib import models
-from fmnist_lib.training.recipes import RECIPES, VARIANTS, find_recipe
+from fmnist_lib.training.recipes import RECIPES, VARIANTS, Recipe, find_recipe
 
 
 @pytest.mark.parametrize(("recipe", "model"), list(itertools.product(RECIPES, models.REGISTRY)))
@@ -27,6 +28,12 @@ def test_shallow_and_deep_are_built_alike_so_that_they_can_be_compared() -> None
     for recipe in RECIPES.keys() - {"best"}:  # which goes for accuracy with each: it compares nothing
         found = [find_recipe(recipe, name).overrides for name in ("resnet18", "resnet34", "plain18", "plain34")]
         assert all(overrides == found[0] for overrides in found)
+
+
+def test_numbers_of_numpy_and_tuples_become_what_json_gives_back() -> None:
+    recipe = Recipe("mine", epochs=np.int64(3), lr=np.float32(0.5), overrides={"widths": (8, 8)})
+    assert json.loads(json.dumps(asdict(recipe))) == asdict(recipe)
+    assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -48,7 +48,7 @@ NETS: dict[str, Callable[[], Any]] = {
     "in place": lambda: make_net(activation=nn.ReLU(inplace=True)),
     "frozen": lambda: make_net().requires_grad_(False),
     "evaluating": lambda: make_net().eval(),
-    "data parallel": lambda: nn.DataParallel(make_net()),
+    "data parallel": lambda: nn.DataParallel(make_net()).cpu(),  # where there are GPUs it moves to one
     "compiled": lambda: torch.compile(make_net(), backend="eager"),
     "double": lambda: make_net().double(),
     "half": lambda: make_net().bfloat16(),

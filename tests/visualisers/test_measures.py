@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.utils.checkpoint import checkpoint
 
+from fmnist_lib.visualisers.borrow import NotRecordable
 from fmnist_lib.visualisers.measures import (
     BINS,
     are_class_scores,
@@ -185,7 +186,7 @@ def test_the_first_tensor_counts() -> None:
     for output in (x, (x, 1), [None, x], {"aux": None, "out": x}):
         assert first_tensor(output) is x
     for output in (None, {}, (1, 2)):
-        with pytest.raises(TypeError, match="no tensor"):
+        with pytest.raises(NotRecordable, match="no tensor"):
             first_tensor(output)
 
 

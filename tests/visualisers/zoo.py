@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fmnist_lib.visualisers.borrow import device_generators
 from fmnist_lib.visualisers.hooks import unwrap
 from fmnist_lib.visualisers.recorder import Probe, Recorder
 from fmnist_lib.visualisers.recording import NOT_FINITE, Recording
@@ -34,7 +35,8 @@ def read_state(model: nn.Module) -> dict[str, Any]:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         gradient = None if tensor.grad is None else tensor.grad.clone()
         state[name] = (id(tensor), tensor._version, tensor.requires_grad, tensor.detach().clone(), gradient)
-    return state | {"generators": (torch.get_rng_state(), np.random.get_state(), random.getstate())}
+    drawing = [generator.get_state() for generator in (torch.default_generator, *device_generators(model))]
+    return state | {"generators": (drawing, np.random.get_state(), random.getstate())}
 
 
 def are_same(one: Any, other: Any) -> bool:
@@ -104,7 +106,7 @@ class Restless(nn.Module):
         self.cache["last"] = self.calls
         self.latest = x
         self.extra = nn.ReLU()
-        noise = torch.rand(1) + random.random() + np.random.rand()
+        noise = torch.rand(1, device=x.device) + torch.rand(()).item() + random.random() + np.random.rand()
         return self.norm(self.conv(x) + self.tied(x)) * noise
 
 
