@@ -18,20 +18,13 @@ def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the smoke runs of all notebooks go."""
-    folder = tmp_path_factory.mktemp("home")
-    (folder / "checkpoints").mkdir()
-    return folder
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_nbval(path: Path, home: Path) -> None:
-    """Trains by the smoke recipe; compares the cells whose output cannot vary."""
-    environment = os.environ | {"FMNIST_RECIPE": "smoke", "FMNIST_HOME": str(home)}
+def test_nbval(tmp_path: Path) -> None:
+    """Each from a fresh kernel, trained by the smoke recipe; compares the cells whose output cannot vary."""
+    (tmp_path / "checkpoints").mkdir()  # the runs of one notebook serve the next
+    environment = os.environ | {"FMNIST_RECIPE": "smoke", "FMNIST_HOME": str(tmp_path)}
+    options = ["--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", str(path)],
+        [sys.executable, "-m", "pytest", *options, *map(str, NOTEBOOKS)],
         cwd=ROOT / "notebooks",
         env=environment,
         capture_output=True,

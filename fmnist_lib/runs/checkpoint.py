@@ -298,9 +298,10 @@ def refuse_other(found: Run, wanted: Run) -> None:
 
 def remove(path: Path) -> None:
     """Delete a run's own files and figures, and nothing else that may lie in the folders."""
-    from fmnist_lib.visualisers.figures import remove_pictures  # matplotlib takes a second to import
+    if figures_folder(path).is_dir():
+        from fmnist_lib.visualisers.figures import remove_pictures  # matplotlib and seaborn take long to import
 
-    remove_pictures(figures_folder(path))
+        remove_pictures(figures_folder(path))
     shutil.rmtree(path / "epochs", ignore_errors=True)
     for name in ("run.json", "weights.safetensors", "recording.npz"):
         if (path / name).exists():

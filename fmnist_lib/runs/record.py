@@ -10,7 +10,6 @@ from fmnist_lib.runs.checkpoint import RECORDED_EPOCHS, Run
 from fmnist_lib.runs.places import Site, figures_folder
 from fmnist_lib.runs.storage import RunError
 from fmnist_lib.training.devices import memory_format
-from fmnist_lib.visualisers import figures, plots
 from fmnist_lib.visualisers.recorder import Probe, Recorder
 from fmnist_lib.visualisers.recording import Recording, sample
 
@@ -66,5 +65,7 @@ def make_probe(dataset: str, *, data_folder: Path | str | None = None) -> Probe:
 
 def draw_run(run: Run, recording: Recording) -> list[Path]:
     """Draw a run's figures into its figures folder; returns the files."""
+    from fmnist_lib.visualisers import figures, plots  # matplotlib and seaborn take long to import
+
     curves = plots.curves(run.history.epochs, run.history.steps, title=f"{run.model_name} ({run.recipe.name})")
     return figures.save_run_figures(recording, curves, figures_folder(run.path))

@@ -79,15 +79,15 @@ def export(opened: Opened, path: Path, *, sanitised: bool) -> None:
     context.on("page", lambda tab: tab.on("download", lambda it: downloads.append(it)))
     opened.page.on("download", lambda it: downloads.append(it))
     opened.menu("File", "Save and Export Notebook As", "^HTML$")
-    opened.page.wait_for_timeout(700)
-    dialog = opened.page.locator(".jp-Dialog")
-    if dialog.count():
-        dialog.get_by_role("checkbox").set_checked(sanitised)
-        dialog.get_by_role("button", name="Ok").click()
-    elif sanitised:
-        pytest.skip("this JupyterLab does not sanitise what it exports")
-    for _ in range(100):
+    dialog, answered = opened.page.locator(".jp-Dialog"), False
+    for _ in range(400):
+        if not answered and dialog.count():
+            dialog.get_by_role("checkbox").set_checked(sanitised)
+            dialog.get_by_role("button", name="Ok").click()
+            answered = True
+        if downloads and sanitised and not answered:
+            pytest.skip("this JupyterLab does not sanitise what it exports")
         if downloads:
             return downloads[0].save_as(path)
-        opened.page.wait_for_timeout(200)
+        opened.page.wait_for_timeout(50)
     pytest.fail("no download")

@@ -177,7 +177,10 @@ def start_lab(folder: Path) -> Iterator[Lab]:
             started.stop_kernels()
     finally:
         server.terminate()
-        server.wait(20)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:  # it waits for its kernels as long as they like
+            server.kill()
 
 
 def wait_for_server(lab: Lab, server: "subprocess.Popen[bytes]") -> None:

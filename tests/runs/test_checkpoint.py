@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from fmnist_lib.training import loop
 from fmnist_lib.training.recipes import Recipe, find_recipe
 from fmnist_lib.visualisers.recording import sample
 
-SMOKE = find_recipe("smoke")
+FULL = find_recipe("smoke")
+SMALL = {"widths": [4, 4, 4, 4, 4], "hidden": 32}
+SMOKE = replace(FULL, overrides=SMALL)
 
 
 CPU = Site("cpu")
@@ -45,19 +47,19 @@ def train(
 
 
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.runs.launch import fit_run
 from fmnist_lib.runs.places import Site
-from fmnist_lib.training.recipes import find_recipe
-fit_run(Run(Path(sys.argv[1]), "alexnet", find_recipe("smoke")), site=Site("cpu"))
+from fmnist_lib.training.recipes import Recipe
+fit_run(Run(Path(sys.argv[1]), "alexnet", Recipe(**json.loads(sys.argv[2]))), site=Site("cpu"))
 """
 
 
 def command(path: Path) -> list[str]:
     """A training in a process of its own, without the pictures that follow it."""
-    return [sys.executable, "-c", CHILD, str(path)]
+    return [sys.executable, "-c", CHILD, str(path), json.dumps(asdict(SMOKE))]
 
 
 def command_line(path: Path) -> list[str]:
@@ -103,15 +105,15 @@ def test_a_killed_training_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path,
     assert Run.load(path).history.steps == Run.load(unbroken).history.steps
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path, unbroken: Path) -> None:
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     path = tmp_path / "run"
     stopped = kill_after(command_line(path), path, 1, with_signal=signal.SIGINT)
     assert stopped.returncode == 130
     assert "Traceback" not in stopped.stderr
     assert "finished epochs are kept" in stopped.stderr
     assert "Run the same command" in stopped.stderr
-    subprocess.run(command(path), check=True, capture_output=True)
-    assert weights(path) == weights(unbroken)
+    train(path, FULL)
+    assert weights(path) == weights(train(tmp_path / "unbroken", FULL).path)
 
 
 def test_a_finished_run_is_loaded_without_training(tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_a_finished_run_is_loaded_without_training(tmp_path: Path) -> None:
 def test_every_epoch_can_be_had(tmp_path: Path) -> None:
     run = train(tmp_path)
     assert run.stored_epochs() == [0, 1, 2, 3]
-    start = models.build_seeded("alexnet", 0)
+    start = models.build_seeded("alexnet", 0, **SMALL)
     for one, other in zip(run.model(0).parameters(), start.parameters(), strict=True):
         assert torch.equal(one, other)
     for one, other in zip(run.model().parameters(), run.model(3).parameters(), strict=True):
@@ -150,7 +152,7 @@ def test_another_recipe_seed_or_model_is_refused_and_nothing_changes(tmp_path: P
         ({"recipe": replace(SMOKE, lr=0.5, epochs=4)}, r"epochs: 3 here, 4 there; lr: 0\.001 here, 0\.5 there"),
         ({"seed": 1}, "seed: 0 here, 1 there"),
         ({"model_name": "resnet18"}, "model_name: 'alexnet' here, 'resnet18' there"),
-        ({"recipe": replace(SMOKE, overrides={"hidden": 8})}, "overrides"),
+        ({"recipe": replace(SMOKE, overrides={**SMALL, "hidden": 8})}, "overrides"),
     ):
         with pytest.raises(RunError, match=named):
             train(tmp_path, batches=no_batches, **changes)
@@ -218,16 +220,16 @@ def test_a_disk_that_is_too_small_is_refused_before_the_training(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30_000_000))
     with pytest.raises(RunError, match=r"states of 4 epochs take about 46 MB in .*epochs, and 30 MB are free"):
-        train(tmp_path / "run")
+        train(tmp_path / "run", FULL)
     assert not (tmp_path / "run").exists()
-    train(tmp_path / "run", replace(SMOKE, overrides={"hidden": 8}))
+    train(tmp_path / "run")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_what_a_training_takes_on_disk_is_said_about_right(tmp_path: Path, optimizer: str, ema: float) -> None:
     said: list[str] = []
-    recipe = replace(SMOKE, epochs=1, optimizer=optimizer, ema=ema)
+    recipe = replace(FULL, epochs=1, images=100, optimizer=optimizer, ema=ema)
     run = train(tmp_path, recipe, tell=said.append)
     (megabytes,) = re.findall(r"states of 2 epochs take about (\d+) MB", said[0])
     sizes = [checkpoint.state_path(run.path, epoch).stat().st_size for epoch in (0, 1)]
@@ -333,7 +335,7 @@ def test_a_folder_that_is_missing_or_empty(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
-    train(tmp_path)
+    train(tmp_path, FULL)
     content = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(content | {"model": "resnet18"}))
     with pytest.raises(RunError, match="do not belong to resnet18"):

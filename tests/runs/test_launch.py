@@ -43,6 +43,13 @@ def test_fewer_recorded_epochs_leave_no_pictures_of_the_others(home: Path) -> No
     assert {path.name for path in folder.iterdir()} == names | {"curves.png", "notes.png"}
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of something else: drawing takes longer than a small training."""
+    monkeypatch.setattr(launch.record, "draw_run", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_notebook_trains_says_where_it_looked_and_then_loads(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fmnist_lib.train_or_load("alexnet", SMALL, device="cpu")
     said = capsys.readouterr().out
@@ -66,6 +73,7 @@ def test_a_recipe_may_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
         launch.train_or_load("alexnet", "quick")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_an_interrupted_cell_ends_in_one_line_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In IPython's own shell, which asks an exception how it wants to be shown."""
     shell = InteractiveShell.instance()

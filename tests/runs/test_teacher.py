@@ -16,7 +16,7 @@ from fmnist_lib.runs.teacher import ask_teacher
 from fmnist_lib.training import loop
 from fmnist_lib.training.recipes import BadRecipe, Recipe, find_recipe
 
-SMOKE = find_recipe("smoke")
+SMOKE = replace(find_recipe("smoke"), overrides={"widths": [4, 4, 4, 4, 4], "hidden": 32})
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
