@@ -41,7 +41,7 @@ Measurement = Callable[[], Figures]
 
 
 def run(*arguments: object, ranks: int = 1, threads: int | None = None) -> Figures:
-    """What scaling_rank.py prints. `threads` None leaves them to torchrun and `distributed.joined`."""
+    """What scaling_rank.py prints. `threads` None leaves them to torchrun and `parallel.joined`."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)

@@ -11,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,16 +183,6 @@ def fit_or_load(
     world.share(lambda: check_room(run, model, tell))
     if resume is None:
         run.environment = machine.describe(site.place()) | {"ranks": world.size}
-
-    def store(training: loop.Training) -> None:
-        if training.epoch == 0:
-            remove(run.path)  # whatever is there belongs to no run, or is replaced now
-        told = {"precision": str(training.plan), "device": machine.device_name(training.device)}
-        run.environment = run.environment | told
-        write_state(state_path(run.path, training.epoch), loop.capture_state(training))
-        publish(run, training.evaluated.state_dict(), training.history)
-        prune(run)
-
     run.history = loop.fit(
         model,
         own,
@@ -200,10 +191,21 @@ def fit_or_load(
         device=site.place(),
         resume=resume,
         observers=observers,
-        on_epoch=[store, *on_epoch],
+        on_epoch=[partial(store, run), *on_epoch],
         world=world,
     )
     return run
+
+
+def store(run: Run, training: loop.Training) -> None:
+    """Keep an epoch: its state first, then what is handed on, and last make room."""
+    if training.epoch == 0:
+        remove(run.path)  # whatever is there belongs to no run, or is replaced now
+    told = {"precision": str(training.plan), "device": machine.device_name(training.device)}
+    run.environment = run.environment | told
+    write_state(state_path(run.path, training.epoch), loop.capture_state(training))
+    publish(run, training.evaluated.state_dict(), training.history)
+    prune(run)
 
 
 def open_run(wanted: Run, *, fresh: bool) -> tuple[Run, dict[str, Any] | None]:

@@ -85,10 +85,6 @@ class Explorer:
         *,
         layer: str | None = None,
         layers: Sequence[str] | None = None,
-        channel: int | None = None,
-        image: int | None = None,
-        scale: str = "shared",
-        view: str = "sheet",
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         normalise: Normalise | None = None,
@@ -99,15 +95,16 @@ class Explorer:
 
         `images` is a tensor (N, C, H, W), (C, H, W) or (H, W): floats as the model takes them, or bytes, of
         which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers` is what to look at
-        (default: `layer`, else what the model lists as viewable); `labels` and `classes` name the images. An exported
-        page keeps the first eight images.
+        (default: `layer`, else what the model lists as viewable); `labels` and `classes` name the images; `position` is
+        as in Explorer: channel, image, scale, view. An exported page keeps the first eight images.
         Raises ExplorerError.
         """
         looked_at = layers or (layer and [layer])
         panel = LivePanel(model, images, layers=looked_at, labels=labels, classes=classes, normalise=normalise)
-        wanted = {"layer": layer, "channel": channel, "image": image, "scale": scale, "view": view, **position}
         options = {"layers": layers and list(layers)}
-        return cls._of([panel], wanted, call="Explorer.live(model, images", options=options, caption=caption)
+        return cls._of(
+            [panel], {"layer": layer, **position}, call="Explorer.live(model, images", options=options, caption=caption
+        )
 
     @property
     def panels(self) -> list[Panel]:
