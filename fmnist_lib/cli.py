@@ -47,8 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if is_first():
-        print(json.dumps(result) if options.json else options.describe(result))
+    return show(json.dumps(result) if options.json else options.describe(result)) if is_first() else 0
+
+
+def show(text: str) -> int:
+    """Print a result; returns the exit code, 1 where nobody reads on, as behind `| head`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 1
     return 0
 
 

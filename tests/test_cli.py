@@ -276,6 +276,12 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_epoch(
     assert all(p.isfinite().all() for p in run.model().parameters())
 
 
+def test_a_reader_that_stops_reading_sees_no_traceback(smoke_run: Run) -> None:
+    command = f"'{sys.executable}' -m fmnist_lib evaluate '{smoke_run.path}' | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["evaluate", str(tmp_path), "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -178,17 +178,17 @@ def fit_or_load(
     run, resume = world.share(lambda: open_run(wanted, fresh=is_fresh))
     if run.is_finished and resume is None:
         return run
-    model = run.untrained_model()
+    device, model = site.place(), run.untrained_model()
     own = batches(run)
-    world.share(lambda: check_room(run, model, tell))
+    world.share(lambda: check_room(run, model, tell, stored=[] if resume is None else run.stored_epochs()))
     if resume is None:
-        run.environment = machine.describe(site.place()) | {"ranks": world.size}
+        run.environment = machine.describe(device) | {"ranks": world.size}
     run.history = loop.fit(
         model,
         own,
         run.recipe,
         seed=run.seed,
-        device=site.place(),
+        device=device,
         resume=resume,
         observers=observers,
         on_epoch=[partial(store, run), *on_epoch],
@@ -225,10 +225,10 @@ def open_run(wanted: Run, *, fresh: bool) -> tuple[Run, dict[str, Any] | None]:
     return found, None if done else state_to_resume(found)
 
 
-def check_room(run: Run, model: nn.Module, tell: Callable[[str], None]) -> None:
-    """Say what the states will take on disk. Raises RunError if there is less room than that."""
+def check_room(run: Run, model: nn.Module, tell: Callable[[str], None], *, stored: list[int]) -> None:
+    """Say what the states will take on disk, but for those that are `stored`. Raises RunError if it has less room."""
     epochs = [epoch for epoch in range(run.recipe.epochs + 1) if is_kept(epoch, run.recipe.epochs, run.recipe.epochs)]
-    missing = [epoch for epoch in epochs if epoch not in run.stored_epochs()]
+    missing = [epoch for epoch in epochs if epoch not in stored]
     needed = len(missing) * state_bytes(model, run.recipe)
     folder = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(folder).free

@@ -60,7 +60,7 @@ def read_entries(path: Path) -> tuple[list[Entry], bool]:
         content = json.loads(path.read_text())
         entries = [entry for row in content["runs"] for entry in read_row(row)]
         return entries, bool(content.get("test", False))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SweepError(f"{path} is no sweep: {error!r}. See the first lines of fmnist_lib/runs/sweep.py") from error
 
 

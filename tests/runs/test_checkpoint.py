@@ -236,6 +236,8 @@ def test_what_a_training_takes_on_disk_is_said_about_right(tmp_path: Path, optim
     assert 2 * sizes[1] / 1e6 == pytest.approx(int(megabytes), rel=0.05)
     train(tmp_path, recipe, tell=said.append)
     assert len(said) == 1  # nothing is said of a run that is loaded
+    train(tmp_path, recipe, tell=said.append, fresh=True)
+    assert said[0] == said[1]
 
 
 def test_short_trainings_keep_all_states_and_long_ones_those_of_the_recording_and_the_newest() -> None:
