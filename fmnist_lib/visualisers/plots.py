@@ -7,6 +7,7 @@ zero for signed values, viridis from zero for the others; all of them can be tol
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,9 @@ def compare_curves(rows: Mapping[str, Sequence[Mapping[str, float]]], *, title: 
 
 
 def looks(count: int) -> list[dict[str, Any]]:
-    """Colour and marker for each of so many lines; the pairs are all different up to 56, and then come round."""
-    markers = [MARKERS[(place + place // len(PALETTE)) % len(MARKERS)] for place in range(count)]
-    return [{"color": PALETTE[place % len(PALETTE)], "marker": marker} for place, marker in enumerate(markers)]
+    """Colour and marker for each of so many lines: 7 and 8 of them, so that 56 pairs differ before they come round."""
+    pairs = islice(zip(cycle(PALETTE), cycle(MARKERS), strict=False), count)
+    return [{"color": color, "marker": marker} for color, marker in pairs]
 
 
 def finish_epoch_axes(axes: Axes, *, ylabel: str) -> None:

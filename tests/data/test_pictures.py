@@ -11,8 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from fmnist_lib.data import pictures
-from fmnist_lib.data import load
+from fmnist_lib.data import load, pictures
 from fmnist_lib.data.pictures import PictureError, read_picture
 
 BLOCKS, SMOOTH = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
