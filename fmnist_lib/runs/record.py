@@ -30,12 +30,13 @@ def record_run(run: Run, *, most: int = RECORDED_EPOCHS, site: Site = HERE) -> R
         "model": run.model_name,
         "recipe": run.recipe.name,
         "seed": run.seed,
-        "classes": list(data.CLASSES),
-        "labels": probe.labels[: probe.shown].tolist(),
     }
     ends, is_short = stage_ends(model), len(run.stored_epochs()) <= SHORT
     layers = None if is_short and run.model_name not in COMPARISONS else ends
-    recorder = Recorder(model, probe=probe, layers=layers, gradient_layers=ends if is_short else ends[-2:], about=about)
+    gradient_layers = ends if is_short else ends[-2:]
+    recorder = Recorder(
+        model, probe=probe, layers=layers, gradient_layers=gradient_layers, classes=data.CLASSES, about=about
+    )
     for epoch in choose_epochs(run.stored_epochs(), most):
         model.load_state_dict(run.state(epoch)["model"])
         recorder.snapshot(epoch)

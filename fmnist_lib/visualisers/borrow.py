@@ -25,11 +25,10 @@ def leave_as_found(model: nn.Module) -> Iterator[nn.Module]:
     changed nor touched: values, `requires_grad`, `.grad`, the hooks of an optimiser or of a parallel wrapper. After
     it, however it ends, every submodule has its attributes (the train flag, a cached result, what its dictionaries
     held) as before, and every random generator stands where it stood. Yields the model without the wrappers of
-    torch.compile and DataParallel, to be run eagerly. Raises NotRecordable for TorchScript, which holds its own state.
+    torch.compile and DataParallel, to be run eagerly. Raises NotRecordable, see `refuse_what_cannot_run`.
     """
     bare = unwrap(model)
-    if any(isinstance(module, torch.jit.ScriptModule) for module in bare.modules()):
-        raise NotRecordable("TorchScript cannot be looked into: take the nn.Module that it was made from")
+    refuse_what_cannot_run(bare)
     found = [(module, read_attributes(module)) for module in bare.modules()]
     try:
         lend_copies(bare)
@@ -38,6 +37,33 @@ def leave_as_found(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, attributes in found:
             restore_attributes(module, attributes)
+
+
+METHODS = ("modules", "named_modules", "parameters", "named_parameters", "buffers", "named_buffers", "train", "eval")
+
+
+def refuse_what_cannot_run(model: nn.Module) -> None:
+    """Raise NotRecordable for a model that cannot be looked into as it is, with what to do about it."""
+    if not isinstance(model, nn.Module):
+        raise NotRecordable(f"a {type(model).__name__} is no nn.Module: give the model itself")
+    if any(is_exported(module) for module in nn.Module.modules(model)):
+        raise NotRecordable("what torch.export made has no modes: take the nn.Module that it was made from")
+    for name in METHODS:
+        if name in vars(model) or name in model._modules or name in model._parameters:
+            raise NotRecordable(f"the model's attribute {name!r} hides nn.Module.{name}: give it another name")
+    modules = list(model.modules())
+    if any(isinstance(module, torch.jit.ScriptModule) for module in modules):
+        raise NotRecordable("TorchScript cannot be looked into: take the nn.Module that it was made from")
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
+        raise NotRecordable("the model has lazy modules without weights yet: call it once, then look into it")
+    if any(tensor.is_meta for tensor in tensors):
+        raise NotRecordable("the model is on the meta device and has no weights: load them, or move it with to_empty")
+
+
+def is_exported(module: nn.Module) -> bool:
+    """Whether `torch.export` made this module, which refuses `train()` and `eval()`."""
+    return isinstance(module, torch.fx.GraphModule) and "train" in vars(module)
 
 
 @contextmanager

@@ -50,12 +50,24 @@ def kernels_out_of_reach(model: nn.Module) -> dict[str, str]:
         has_kernels = isinstance(module, nn.modules.conv._ConvNd) or any(weight.ndim > 2 for weight in weights)
         if has_kernels and name not in within:
             skipped[name] = f"its kernels: {type(module).__name__} is no Conv1d or Conv2d of real numbers"
+        skipped |= {
+            f"{name}.{key}": "modules in a plain list or dictionary are no part of the model: use nn.ModuleList"
+            for key, value in vars(module).items()
+            if not key.startswith("_") and holds_modules(value)
+        }
     return skipped if within else skipped | {"kernels": "the model has no Conv1d or Conv2d of real numbers"}
+
+
+def holds_modules(value: object) -> bool:
+    """Whether a list, a tuple or a dictionary has modules in it, which torch does not see there."""
+    values = value.values() if isinstance(value, dict) else value
+    return isinstance(values, (list, tuple, type({}.values()))) and any(isinstance(x, nn.Module) for x in values)
 
 
 class Seen(dict[str, Tensor]):
     """Layer name -> what it gave out, a detached copy; (N, C, H, W) for images.
 
+    `layers` tells which layer a name belongs to, where one was called more than once.
     With `capture(..., keep_graph=True)`, `edges` has the places of the outputs in the autograd graph:
     `torch.autograd.grad(score, seen.edges[name])` is the gradient by exactly what is in `seen[name]`, also where
     a later layer changed that tensor in place. An output that needs no gradient has no edge.
@@ -64,14 +76,16 @@ class Seen(dict[str, Tensor]):
     def __init__(self) -> None:
         super().__init__()
         self.edges: dict[str, GradientEdge] = {}
+        self.layers: dict[str, str] = {}
 
 
 @contextmanager
 def capture(model: nn.Module, layers: Iterable[str], *, keep_graph: bool = False) -> Iterator[Seen]:
     """Collect what each of `layers` gives out while the model runs inside the `with` block.
 
-    A module that runs several times in a forward pass also fills `name#2`, `name#3` and so on; of several passes
-    the last one stays. A layer that is not called, or gives out no tensor (a tuple, a dictionary), is missing.
+    A module that runs several times in a forward pass also fills `name#2`, `name#3` and so on (`name##2` in a model
+    with a `#` in its names); of several passes the last one stays. A layer that is not called, or gives out no tensor
+    (a tuple, a dictionary), is missing.
     The model computes what it would without hooks, to the bit. Compiled models run eagerly inside the block, since
     compiled code knows nothing of later hooks. Every hook is gone when the block ends, however it ends.
     Raises UnknownLayer.
@@ -79,15 +93,25 @@ def capture(model: nn.Module, layers: Iterable[str], *, keep_graph: bool = False
     bare = unwrap(model)
     modules = {name: find_layer(bare, name) for name in layers}
     seen, calls = Seen(), dict[str, int]()
+    separator = "#"
+    while any(separator in name for name, _ in bare.named_modules()):
+        separator += "#"
 
     def start_pass(*_: object) -> None:
-        for record in (seen, seen.edges, calls):
+        for record in (seen, seen.edges, seen.layers, calls):
             record.clear()
+
+    def file(name: str, output: Tensor) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        key = name if calls[name] == 1 else f"{name}{separator}{calls[name]}"
+        seen[key], seen.layers[key] = output.detach().clone(), name
+        if keep_graph and output.requires_grad:
+            seen.edges[key] = get_gradient_edge(output)
 
     handles = [bare.register_forward_pre_hook(start_pass)]
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(make_hook(name, seen, calls, keep_graph=keep_graph)))
+            handles.append(module.register_forward_hook(make_hook(name, file)))
         with run_eagerly():
             yield seen
     finally:
@@ -95,19 +119,12 @@ def capture(model: nn.Module, layers: Iterable[str], *, keep_graph: bool = False
             handle.remove()
 
 
-def make_hook(
-    name: str, seen: Seen, calls: dict[str, int], *, keep_graph: bool
-) -> Callable[[nn.Module, object, object], None]:
-    """A hook that files the output under `name`, and counts the calls of one pass."""
+def make_hook(name: str, file: Callable[[str, Tensor], None]) -> Callable[[nn.Module, object, object], None]:
+    """A hook that files a layer's output under its name; a tuple or a dictionary has no one picture."""
 
     def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        if not isinstance(output, Tensor):
-            return  # a tuple or a dictionary has no one picture
-        calls[name] = calls.get(name, 0) + 1
-        key = name if calls[name] == 1 else f"{name}#{calls[name]}"
-        seen[key] = output.detach().clone()
-        if keep_graph and output.requires_grad:
-            seen.edges[key] = get_gradient_edge(output)
+        if isinstance(output, Tensor):
+            file(name, output)
 
     return hook
 

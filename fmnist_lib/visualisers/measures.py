@@ -5,7 +5,7 @@ does not exist (the mean of nothing, a norm that overflowed) is None.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -40,9 +40,10 @@ def channels_first(values: Tensor, images: Tensor) -> Tensor:
 
 
 def are_class_scores(scores: Tensor, labels: Tensor) -> bool:
-    """Whether the scores are (N, K) and the labels N of their K classes."""
-    is_shaped = scores.ndim == 2 and labels.shape == scores.shape[:1] and labels.dtype == torch.int64
-    return is_shaped and int(labels.min()) >= 0 and int(labels.max()) < scores.shape[1]
+    """Whether the scores are (N, K), K two or more, and the labels N of their K classes."""
+    are_scores = scores.ndim == 2 and scores.shape[1] > 1
+    are_labels = labels.shape == scores.shape[:1] and labels.dtype == torch.int64
+    return are_scores and are_labels and int(labels.min()) >= 0 and int(labels.max()) < scores.shape[1]
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -54,6 +55,65 @@ def first_tensor(output: Any) -> Tensor:
     raise NotRecordable(
         f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
     )
+
+
+Choice = int | str | Callable[[Any], Tensor]
+
+
+def choose_output(output: Any, choice: Choice | None, *, labels: Tensor, num_classes: int | None) -> Tensor:
+    """The tensor that a model is asked about: its scores.
+
+    `choice` is a place, a key or attribute, or a function of all that the model gave out. Without it that is the one
+    tensor that there is, else the one called "logits" or "out", else the one that has a score for each class of these
+    labels. Raises NotRecordable, listing what there is, where that leaves a doubt.
+    """
+    if choice is not None:
+        return take_output(output, choice)
+    found = name_tensors(output)
+    for name in ("logits", "out"):
+        if name in found:
+            return found[name]
+    scores = [tensor for tensor in found.values() if are_class_scores(tensor, labels.to(tensor.device))]
+    fitting = [tensor for tensor in scores if tensor.shape[1] == num_classes] or scores
+    for candidates in (list(found.values()), fitting):
+        if len(candidates) == 1:
+            return candidates[0]
+    if not found:
+        raise NotRecordable(
+            f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
+        )
+    raise NotRecordable(f"the model gives out {describe_outputs(found)}: say which are the scores with output=")
+
+
+def name_tensors(output: Any) -> dict[Any, Tensor]:
+    """The tensors that a model gave out, by key, by field or by place."""
+    if hasattr(output, "_asdict"):
+        output = output._asdict()
+    if isinstance(output, (tuple, list)):
+        output = dict(enumerate(output))
+    values = output if isinstance(output, Mapping) else {0: output}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def take_output(output: Any, choice: Choice) -> Tensor:
+    """What the user chose of a model's output. Raises NotRecordable."""
+    try:
+        if callable(choice):
+            value = choice(output)
+        else:
+            value = getattr(output, choice) if isinstance(choice, str) and hasattr(output, choice) else output[choice]
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise NotRecordable(
+            f"output={choice!r} is not there ({error}): the model gives out {describe_outputs(name_tensors(output))}"
+        ) from error
+    if not isinstance(value, Tensor):
+        raise NotRecordable(f"output={choice!r} is {type(value).__name__} and no tensor")
+    return value
+
+
+def describe_outputs(found: Mapping[Any, Tensor]) -> str:
+    """Name and shape of each tensor."""
+    return ", ".join(f"{name!r} {tuple(tensor.shape)}" for name, tensor in found.items()) or "no tensor"
 
 
 def differentiate(

@@ -4,7 +4,8 @@ Letters: N images of the probe, C channels, H height, W width, L length of a sig
 """
 
 import json
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,27 +16,33 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn import functional
 from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
-from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device
+from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device, refuse_what_cannot_run
+from fmnist_lib.visualisers.channels import AXES, ChannelAxes, mark, picture_axes
 from fmnist_lib.visualisers.hooks import capture, convolutions, find_layer, kernels_out_of_reach, unwrap
 from fmnist_lib.visualisers.measures import (
+    Choice,
     are_class_scores,
-    channels_first,
+    choose_output,
     differentiate,
-    first_tensor,
     grad_cam,
     map_row,
-    no_pictures,
     weight_row,
 )
 from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Inputs = Sequence[Any] | Mapping[str, Any]
+TRUE, PREDICTED = "true", "predicted"
+DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 
 
 class Probe(NamedTuple):
     """The fixed images that a recorder looks at, as the model takes them, (N, C, H, W) or (N, C, L), and their labels.
 
     The gradients and the statistics are over all of them; the first `shown` have their feature maps kept. Labels
-    int64 (N,) are classes; others serve a loss that knows what they are.
+    int64 (N,) are classes; others serve a loss that knows what they are. numpy arrays and lists will do.
     """
 
     images: Tensor
@@ -55,11 +62,18 @@ class Recorder:
     Kernels and weight gradients come from every convolution; `layers` names the modules whose feature maps are
     kept (default: the activations that the model's `viewable` lists, else every activation module, else every
     convolution), `gradient_layers` those of them that keep map gradients and Grad-CAM too, which compress badly
-    (default: all). The weight gradient is that of `loss(model(images), labels)` over the probe, with batch norm as
-    in training and dropout off; feature maps are seen in evaluation mode. Of a model that gives out a tuple or a
-    dictionary, the first tensor counts. What cannot be recorded is named in `skipped`, a layer or a kind of
-    pictures with the reason. On CUDA, whose kernels need not repeat themselves, two snapshots of one model agree up to
-    rounding. Raises UnknownLayer, and NotRecordable for a probe that is none.
+    (default: all). The weight gradient is that of `loss(scores, labels)` over the probe, with batch norm as
+    in training and dropout off; feature maps are seen in evaluation mode.
+
+    `inputs` is what the model is called with, where that is more than the probe's images: a tuple, or a dictionary of
+    keywords. `output` says which of several outputs are the scores (a place, a key, or a function of them all),
+    `target` whose score map gradients and Grad-CAM explain: "true", "predicted", or a class. `layout` says where a
+    layer's channels are ("NCHW", "NHWC", "NCL", "NLC"; one for all, or by layer) where operations do not tell.
+    `classes` names the classes, in a list or by number; it and `about` go into the file.
+
+    What cannot be recorded is named in `skipped`, a layer or a kind of pictures with the reason. On CUDA, whose kernels
+    need not repeat themselves, two snapshots of one model agree up to rounding. Raises UnknownLayer, and NotRecordable
+    for a probe, or a model, that is none.
     """
 
     def __init__(
@@ -69,23 +83,32 @@ class Recorder:
         probe: Probe,
         layers: Iterable[str] | None = None,
         gradient_layers: Iterable[str] | None = None,
-        loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+        loss: Loss = functional.cross_entropy,
+        inputs: Inputs | None = None,
+        output: Choice | None = None,
+        target: str | int = TRUE,
+        layout: str | Mapping[str, str] | None = None,
+        classes: Sequence[str] | Mapping[int, str] | None = None,
         about: dict[str, Any] | None = None,
     ) -> None:
+        refuse_what_cannot_run(unwrap(model))
         bare = unwrap(model)
         self.model = model
         self.probe = check_probe(probe)
-        self.loss = loss
-        self.about = about or {}
-        check_about(self.about)
+        self.loss, self.inputs, self.output, self.target = loss, inputs, output, target
         self.map_layers = list(default_layers(bare) if layers is None else dict.fromkeys(layers))
         self.gradient_layers = set(self.map_layers if gradient_layers is None else gradient_layers)
         for layer in (*self.map_layers, *self.gradient_layers):
             find_layer(bare, layer)
         if extra := self.gradient_layers - set(self.map_layers):
             raise NotRecordable(f"gradient_layers must be among the layers; {', '.join(sorted(extra))} is not")
-        self._builder = RecordingBuilder(self.about, skipped=kernels_out_of_reach(bare))
-        self._builder.store("inputs", to_numpy(self.probe.images[: probe.shown]))
+        self.layout = check_layout(layout, self.map_layers)
+        given = plain_about(about or {})
+        told = describe_probe(self.probe, classes)
+        self._about = given | {key: value for key, value in told.items() if key not in given}
+        check_target(target, self._about.get("classes"))
+        self._builder = RecordingBuilder(self._about, skipped=kernels_out_of_reach(bare))
+        self._builder.store("inputs", to_numpy(self.probe.images[: self.probe.shown]))
         self._start: dict[str, Tensor] = {}
 
     @property
@@ -98,7 +121,8 @@ class Recorder:
         self.snapshot(progress.epoch)
 
     def snapshot(self, epoch: int) -> None:
-        """Record the model as it is now under the number `epoch`; a failure leaves the recording without it."""
+        """Record the model as it is now under the whole number `epoch`; a failure leaves the recording without it."""
+        epoch = whole_number(epoch)
         if epoch in self._builder.epochs:
             raise NotRecordable(f"epoch {epoch} is recorded already")
         look = RecordingBuilder(epochs=[epoch])
@@ -119,12 +143,11 @@ class Recorder:
         with borrow(self.model) as bare, parametrize.cached():
             # `cached`: a weight that is computed is read below as the very tensor that was used.
             set_training_without_dropout(bare)
-            output = first_tensor(bare(self._images_for(bare)))
-            loss = self.loss(output, self.probe.labels.to(output.device))
-            if loss.numel() != 1:
-                raise NotRecordable(f"the loss must be one number, not {tuple(loss.shape)}")
-            weights = {layer: module.weight for layer, module in convolutions(bare).items()}
-            gradients, reasons = differentiate(loss, weights, of="the loss", by="its weights")
+            with NoDropout():  # also where checkpointing runs the model again for its gradient
+                scores = self._scores(bare)
+                loss = compute_loss(self.loss, scores, self.probe.labels.to(scores.device))
+                weights = {layer: module.weight for layer, module in convolutions(bare).items()}
+                gradients, reasons = differentiate(loss, weights, of="the loss", by="its weights")
         look.skip(reasons)
         for layer, weight in weights.items():
             start = self._start.setdefault(layer, weight.detach().clone())
@@ -134,68 +157,193 @@ class Recorder:
                 look.stats.append(weight_row(layer, epoch, weight, gradient=gradients[layer], start=start))
 
     def _look_at_maps(self, look: RecordingBuilder) -> None:
-        (epoch,), shown, images = look.epochs, self.probe.shown, self.probe.images
+        (epoch,), shown, count = look.epochs, self.probe.shown, len(self.probe.images)
         with borrow(self.model) as bare, capture(bare, self.map_layers, keep_graph=True) as seen:
             bare.eval()
-            scores = first_tensor(bare(self._images_for(bare)))
+            with ChannelAxes():
+                scores = self._scores(bare)
+            said = {key: self.layout[layer] for key, layer in seen.layers.items() if layer in self.layout}
+            signals = has_signals(bare) or self.probe.images.ndim < 4
+            axes, reasons = picture_axes(seen, count=count, signals=signals, said=said)
             missing = {layer: "not called, or gave out no tensor" for layer in self.map_layers if layer not in seen}
-            reasons = no_pictures(seen, images, signals=has_signals(bare))
             look.skip(missing | reasons)
-            outputs = {layer: output for layer, output in seen.items() if layer not in reasons}
-            places = {layer: seen.edges.get(layer, outputs[layer]) for layer in outputs if self._wants_gradient(layer)}
+            wanted = [key for key in axes if seen.layers[key] in self.gradient_layers]
+            places = {key: seen.edges.get(key, seen[key]) for key in wanted}
             gradients = self._differentiate_scores(scores, places, look=look)
-        for layer, output in outputs.items():
-            maps = channels_first(output, images)
+        for layer, axis in axes.items():
+            maps = seen[layer].movedim(axis, 1)
             look.stats.append(map_row(layer, epoch, maps))
             look.keep("maps", layer, epoch, to_numpy(maps[:shown]))
             if layer in gradients:
-                gradient = channels_first(gradients[layer], images)[:shown]
+                gradient = gradients[layer].movedim(axis, 1)[:shown]
                 look.keep("map_gradients", layer, epoch, to_numpy(gradient))
                 look.keep("cams", layer, epoch, to_numpy(grad_cam(maps[:shown], gradient)))
 
-    def _images_for(self, bare: nn.Module) -> Tensor:
-        images = self.probe.images.clone()  # a model may change its input in place
-        return as_model_takes(bare, images.to(find_device(bare)))
-
-    def _wants_gradient(self, layer: str) -> bool:
-        return layer.split("#")[0] in self.gradient_layers
+    def _scores(self, bare: nn.Module) -> Tensor:
+        """What the model gives out for the probe, or the chosen part of it."""
+        inputs = (self.probe.images,) if self.inputs is None else self.inputs
+        output = call_model(bare, inputs)
+        classes = self._about.get("classes")
+        return choose_output(
+            output, self.output, labels=self.probe.labels, num_classes=len(classes) if classes else None
+        )
 
     def _differentiate_scores(
         self, scores: Tensor, places: dict[str, Tensor | GradientEdge], *, look: RecordingBuilder
     ) -> dict[str, Tensor]:
-        """Keep the class probabilities; return the gradient of the true classes' scores at each of the places."""
+        """Keep the class probabilities; return the gradient of the target classes' scores at each of the places."""
         labels = self.probe.labels.to(scores.device)
         if not are_class_scores(scores, labels):
             look.skip({"scores": f"an output of shape {tuple(scores.shape)} is no score per class for these labels"})
             return {}
         scores, labels = scores[: self.probe.shown], labels[: self.probe.shown]
         look.members[f"scores/{look.epochs[0]}"] = to_numpy(scores.float().softmax(1))
-        true_scores = scores.gather(1, labels[:, None]).sum()
-        gradients, reasons = differentiate(true_scores, places, of="the true class's score", by="its maps")
+        if self.target != TRUE:
+            labels = scores.argmax(1) if self.target == PREDICTED else torch.full_like(labels, int(self.target))
+        target_scores = scores.gather(1, labels[:, None]).sum()
+        of = f"the {self.target} class's score" if isinstance(self.target, str) else f"the score of class {self.target}"
+        gradients, reasons = differentiate(target_scores, places, of=of, by="its maps")
         look.skip(reasons)
         return gradients
 
 
-def check_about(about: dict[str, Any]) -> None:
-    """Raise NotRecordable for what no file can hold; that is better said now than after the training."""
+def whole_number(epoch: Any) -> int:
+    """An epoch as Python's int, from numpy's and torch's too. Raises NotRecordable."""
     try:
-        json.dumps(about)
+        number = operator.index(epoch.item() if hasattr(epoch, "item") else epoch)
+    except (TypeError, ValueError, RuntimeError):
+        try:
+            number = int(float(epoch))
+            if number != float(epoch):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            advice = "number the snapshots, by steps perhaps"
+            raise NotRecordable(f"epoch={epoch!r} is no whole number: {advice}") from None
+    return number
+
+
+def call_model(bare: nn.Module, inputs: Inputs) -> Any:
+    """Call a model with copies of its inputs, where it lies and in its precision. Raises NotRecordable for bytes."""
+    prepared = {key: prepare(bare, value) for key, value in name_inputs(inputs)}
+    if isinstance(inputs, Mapping):
+        return bare(**prepared)
+    return bare(*prepared.values())
+
+
+def name_inputs(inputs: Inputs) -> Iterable[tuple[Any, Any]]:
+    """The inputs by keyword, or by place."""
+    return inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
+
+
+def prepare(bare: nn.Module, value: Any) -> Any:
+    """A copy of an input, which the model may change in place, as the model takes it."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.dtype == torch.uint8 and value.ndim == 4 and convolutions(bare):
+        raise NotRecordable(
+            "the probe's images are bytes, and convolutions take floats: give what the model takes in training "
+            "(fmnist_lib.data.normalise makes it for Fashion-MNIST)"
+        )
+    copied = as_model_takes(bare, value.detach().clone().to(find_device(bare)))
+    return mark(copied, 1) if copied.ndim == 4 else copied
+
+
+def compute_loss(loss: Loss, scores: Tensor, labels: Tensor) -> Tensor:
+    """The loss, one number. Raises NotRecordable."""
+    try:
+        value = loss(scores, labels)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise NotRecordable(
+            f"the loss of scores {tuple(scores.shape)} and labels {tuple(labels.shape)}, {labels.dtype}, from "
+            f"{labels.min().item()} to {labels.max().item()}, failed: {str(error).splitlines()[0]}. Pass loss=, or "
+            "labels 0 to K-1 for K scores"
+        ) from error
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise NotRecordable(f"the loss must be one number, not {shape}")
+    return value
+
+
+def check_layout(layout: str | Mapping[str, str] | None, layers: Sequence[str]) -> dict[str, str]:
+    """Layer -> where its channels are, for the layers of which the user says it. Raises NotRecordable."""
+    said = dict.fromkeys(layers, layout) if isinstance(layout, str) else dict(layout or {})
+    for layer, value in said.items():
+        if value not in AXES:
+            raise NotRecordable(f"layout {value!r}: choose one of {', '.join(AXES)}")
+        if layer not in layers:
+            raise NotRecordable(f"layout= names {layer!r}, which is not among the layers {', '.join(layers)}")
+    return said
+
+
+def check_target(target: str | int, classes: Sequence[str] | None) -> None:
+    """Raise NotRecordable for a target that is neither a word of ours nor a class."""
+    if target in (TRUE, PREDICTED) or (isinstance(target, int) and 0 <= target < (len(classes) if classes else 2**31)):
+        return
+    raise NotRecordable(f"target={target!r}: choose {TRUE!r}, {PREDICTED!r} or the number of a class")
+
+
+def describe_probe(probe: Probe, classes: Sequence[str] | Mapping[int, str] | None) -> dict[str, Any]:
+    """What the file says of the images: their labels, and the classes' names. Raises NotRecordable."""
+    told: dict[str, Any] = {}
+    is_class = probe.labels.ndim == 1 and probe.labels.dtype == torch.int64
+    if classes is not None:
+        by_number = {int(key): str(name) for key, name in name_inputs(classes)}  # type: ignore[arg-type]
+        told["classes"] = [by_number.get(number, str(number)) for number in range(max(by_number, default=-1) + 1)]
+        if is_class and int(probe.labels.max()) >= len(told["classes"]):
+            raise NotRecordable(f"{len(told['classes'])} classes, and a label {int(probe.labels.max())}: name them all")
+    if is_class:
+        told["labels"] = probe.labels[: probe.shown].tolist()
+    return told
+
+
+def plain_about(about: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `about` as a file holds it, numbers of numpy and torch made plain.
+
+    Raises NotRecordable for what no file can hold; that is better said now than after the training.
+    """
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, (Tensor, np.ndarray, np.generic)):
+            return value.tolist()
+        if isinstance(value, Path):
+            return str(value)
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+    try:
+        return json.loads(json.dumps(about, default=convert))
     except (TypeError, ValueError) as error:
         raise NotRecordable(f"about={about!r} cannot be stored: {error}. Use plain numbers, texts and lists") from error
 
 
 def check_probe(probe: Probe) -> Probe:
-    """A copy of the probe. Raises NotRecordable if nothing can be recorded with it."""
-    images, labels, shown = probe
+    """A copy of the probe as tensors. Raises NotRecordable if nothing can be recorded with it."""
+    try:
+        images, labels, shown = probe
+        images, labels = as_tensor(images), as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NotRecordable(f"a probe is images, labels and how many are shown, tensors or arrays: {error}") from None
     if images.ndim not in (2, 3, 4) or not len(images) or images.is_complex():
         raise NotRecordable(f"a probe's images are (N, C, H, W) or (N, C, L), not {tuple(images.shape)} {images.dtype}")
-    if len(labels) != len(images) or shown < 1:
+    if labels.ndim == 2 and labels.shape[1] == 1 and not labels.is_floating_point():
+        labels = labels[:, 0]
+    if labels.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16):
+        labels = labels.long()
+    if not labels.ndim or len(labels) != len(images) or shown < 1:
         raise NotRecordable(
-            f"a probe needs a label for each image and shows at least one: {len(labels)} labels for "
+            f"a probe needs a label for each image and shows at least one: {labels.numel()} labels for "
             f"{len(images)} images, {shown} shown"
         )
     with torch.inference_mode(False):  # autograd refuses what inference mode made
-        return Probe(images.detach().clone(), labels.detach().clone(), shown)
+        return Probe(images.detach().clone(), labels.detach().clone(), int(shown))
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A tensor, an array, or a list of either; float64, which numpy makes of its own, becomes float32."""
+    if isinstance(values, Tensor):
+        return values
+    is_list = isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor)
+    made = torch.stack(list(values)) if is_list else torch.as_tensor(np.asarray(values))
+    return made.float() if made.dtype == torch.float64 else made
 
 
 def default_layers(model: nn.Module) -> list[str]:
@@ -220,6 +368,15 @@ def set_training_without_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
+
+
+class NoDropout(TorchFunctionMode):
+    """Inside this block dropout that is called as a function hands on what it gets."""
+
+    def __torch_function__(self, function: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") in DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return function(*args, **(kwargs or {}))
 
 
 def as_model_takes(model: nn.Module, images: Tensor) -> Tensor:

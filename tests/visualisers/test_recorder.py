@@ -147,7 +147,7 @@ def test_epochs_in_any_order_and_how_far_the_weights_moved(tmp_path: Path) -> No
         recorder.snapshot(5)
     recorder.save(tmp_path / "recording.npz")
     recording = Recording.load(tmp_path / "recording.npz")
-    assert (recording.epochs, recording.about) == ([0, 2, 5], {"model": "net"})
+    assert (recording.epochs, recording.about) == ([0, 2, 5], {"model": "net", "labels": [0, 1]})
     rows = {row["epoch"]: row for row in recording.stats if row["layer"] == "conv1"}
     assert [rows[epoch]["movement"] for epoch in (0, 5, 2)] == pytest.approx([0, 0.5, 1.25])
     assert rows[0]["weight_norm"] == pytest.approx(start.norm().item())

@@ -229,5 +229,7 @@ def differentiate_weights(model: nn.Module, probe: Probe) -> dict[str, Tensor | 
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        if hasattr(module, "drop_rate"):  # timm's, for a dropout that is no module
+            module.drop_rate = 0.0
     functional.cross_entropy(twin(probe.images), probe.labels).backward()
     return {name: parameter.grad for name, parameter in twin.named_parameters()}
