@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# JupyterLab asks everyone who opens it for the first time whether it may fetch its news; in this environment it does not.
+QUIET_NEWS = $(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 RECIPE ?= original
 MODEL ?= resnet18
 
@@ -16,8 +18,9 @@ help: ## show this help
 report: $(VENV)/.lab ## run all notebooks on the real data, write build/report.html and report.md
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
 
-lab: $(VENV)/.lab ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+lab: $(VENV)/.lab ## open JupyterLab in this folder, on the first notebook
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. $(LAB) \
+	  notebooks/01_data.ipynb
 
 train: $(VENV)/.lab ## train a network, or go on with its training: MODEL=resnet18 RECIPE=original
 	$(BIN)/python -m fmnist_lib train $(MODEL) --recipe $(RECIPE)
@@ -53,8 +56,10 @@ $(VENV)/bin/python:
 # The stamps are written last, so that an installation that was interrupted is taken up again.
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	@$(QUIET_NEWS)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(QUIET_NEWS)
 	@touch $@ $(VENV)/.lab
