@@ -19,42 +19,11 @@ BINS = 40  # of an activation histogram
 Row = dict[str, Any]
 
 
-def no_pictures(outputs: Mapping[str, Tensor], images: Tensor, *, signals: bool) -> dict[str, str]:
-    """The outputs that are neither (N, C, H, W) nor, among signals, (N, C, L), each with the reason."""
-    axes = (3, 4) if signals else (4,)
-    return {
-        layer: f"its output {tuple(output.shape)}, {output.dtype}, is no picture per image"
-        for layer, output in outputs.items()
-        if output.ndim not in axes or len(output) != len(images) or not output.numel() or not output.is_floating_point()
-    }
-
-
-def channels_first(values: Tensor, images: Tensor) -> Tensor:
-    """Maps as (N, C, H, W), also those of networks (ConvNeXt, Swin) that have (N, H, W, C) inside.
-
-    The latter are told by square images, whose maps are square.
-    """
-    is_square = images.ndim == 4 and images.shape[2] == images.shape[3]
-    has_channels_last = values.ndim == 4 and values.shape[1] == values.shape[2] != values.shape[3]
-    return values.movedim(3, 1) if is_square and has_channels_last else values
-
-
 def are_class_scores(scores: Tensor, labels: Tensor) -> bool:
     """Whether the scores are (N, K), K two or more, and the labels N of their K classes."""
     are_scores = scores.ndim == 2 and scores.shape[1] > 1
     are_labels = labels.shape == scores.shape[:1] and labels.dtype == torch.int64
     return are_scores and are_labels and int(labels.min()) >= 0 and int(labels.max()) < scores.shape[1]
-
-
-def first_tensor(output: Any) -> Tensor:
-    """A model's output, or the first tensor in it. Raises NotRecordable if there is none."""
-    values = list(output.values()) if isinstance(output, Mapping) else output
-    for value in values if isinstance(values, (tuple, list)) else [values]:
-        if isinstance(value, Tensor):
-            return value
-    raise NotRecordable(
-        f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
-    )
 
 
 Choice = int | str | Callable[[Any], Tensor]

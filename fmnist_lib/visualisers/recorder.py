@@ -148,6 +148,7 @@ class Recorder:
                 loss = compute_loss(self.loss, scores, self.probe.labels.to(scores.device))
                 weights = {layer: module.weight for layer, module in convolutions(bare).items()}
                 gradients, reasons = differentiate(loss, weights, of="the loss", by="its weights")
+            gradients, reasons = without_quantised(bare, gradients, reasons)
         look.skip(reasons)
         for layer, weight in weights.items():
             start = self._start.setdefault(layer, weight.detach().clone())
@@ -169,7 +170,7 @@ class Recorder:
             look.skip(missing | reasons)
             wanted = [key for key in axes if seen.layers[key] in self.gradient_layers]
             places = {key: seen.edges.get(key, seen[key]) for key in wanted}
-            gradients = self._differentiate_scores(scores, places, look=look)
+            gradients = self._differentiate_scores(bare, scores, places, look=look)
         for layer, axis in axes.items():
             maps = seen[layer].movedim(axis, 1)
             look.stats.append(map_row(layer, epoch, maps))
@@ -189,7 +190,7 @@ class Recorder:
         )
 
     def _differentiate_scores(
-        self, scores: Tensor, places: dict[str, Tensor | GradientEdge], *, look: RecordingBuilder
+        self, bare: nn.Module, scores: Tensor, places: dict[str, Tensor | GradientEdge], *, look: RecordingBuilder
     ) -> dict[str, Tensor]:
         """Keep the class probabilities; return the gradient of the target classes' scores at each of the places."""
         labels = self.probe.labels.to(scores.device)
@@ -203,8 +204,18 @@ class Recorder:
         target_scores = scores.gather(1, labels[:, None]).sum()
         of = f"the {self.target} class's score" if isinstance(self.target, str) else f"the score of class {self.target}"
         gradients, reasons = differentiate(target_scores, places, of=of, by="its maps")
+        gradients, reasons = without_quantised(bare, gradients, reasons)
         look.skip(reasons)
         return gradients
+
+
+def without_quantised(
+    model: nn.Module, gradients: dict[str, Tensor], reasons: dict[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """No gradients at all from a model with quantised layers: what autograd passes through them may be wrong."""
+    if not any(".quantized" in type(module).__module__ for module in model.modules()):
+        return gradients, reasons
+    return {}, dict.fromkeys([*gradients, *reasons], "no gradient passes through quantised layers")
 
 
 def whole_number(epoch: Any) -> int:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from sketches import builder, bundle_of, fill, seal, small_recording
 
-from fmnist_lib.visualisers.explorer import Explorer, ExplorerError
+from fmnist_lib.visualisers.explorer import Explorer, ExplorerError, compare
 from fmnist_lib.visualisers.explorer.palette import PALETTES
-from fmnist_lib.visualisers.recording import Recording
+from fmnist_lib.visualisers.recording import KINDS, Recording
 
 
 @pytest.fixture
@@ -119,6 +119,31 @@ def test_layers_of_any_size(shape: tuple[int, ...]) -> None:
     assert layer["shape"] == list(shape[1:])
     assert len(layer["numbers"]) == min(64, shape[1])
     assert Image.open(io.BytesIO(explorer._contact())).size[0] > 100
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_without_a_layer_shows_nothing_and_says_so(kind: str) -> None:
+    """A layer that first runs at epoch 2 of 0 to 3, beside one that is always there."""
+    shape = (4, 3, 5, 5) if kind in ("kernels", "gradients") else (3, 4, 5, 5)
+    made = fill(builder((0, 1, 2, 3)), kind, "first", shape)
+    late = fill(builder((2, 3)), kind, "late", shape)
+    made.layers[kind] |= late.layers[kind]
+    made.members |= late.members
+    explorer = Explorer(seal(made), kind=kind, layer="late", epoch=3, view="single")
+    for epoch in (0, 1):
+        assert (explorer.pixels(epoch=epoch) == (255, 0, 255, 255)).all()
+        assert str(explorer.move(epoch=epoch)).endswith(": not recorded at this epoch")
+    for epoch in (2, 3):
+        alone = Explorer(seal(late), kind=kind, layer="late", view="single", scale="epoch", epoch=epoch)
+        assert (explorer.pixels(epoch=epoch, scale="epoch") == alone.pixels()).all()
+        shared = explorer.pixels(epoch=epoch, scale="shared")
+        assert (shared == alone.move(scale="shared").pixels()).all(), "what is not there moved the scale"
+        assert "not recorded" not in str(explorer.move(epoch=epoch))
+    (panel,) = bundle_of(explorer)["panels"]
+    assert panel["layers"][kind]["late"]["recorded"] == [False, False, True, True]
+    assert panel["layers"][kind]["late"]["dead"][:2] == [[], []]
+    assert panel["layers"][kind]["first"]["recorded"] == [True] * 4
+    assert str(compare(seal(made), seal(made), kind=kind, layer="late", epoch=0)).count("not recorded") == 2
 
 
 def test_no_epochs() -> None:

@@ -10,15 +10,14 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils.checkpoint import checkpoint
 
 from fmnist_lib.visualisers.borrow import NotRecordable
+from fmnist_lib.visualisers.channels import mark, picture_axes
 from fmnist_lib.visualisers.measures import (
     BINS,
     are_class_scores,
-    channels_first,
+    choose_output,
     differentiate,
-    first_tensor,
     grad_cam,
     map_row,
-    no_pictures,
     weight_row,
 )
 
@@ -141,18 +140,6 @@ def test_a_gradient_that_fails_has_its_reason() -> None:
     assert differentiate(a.sum(), {}, of="x", by="y") == ({}, {})
 
 
-def test_channels_come_first() -> None:
-    images = torch.zeros(2, 3, 8, 8)
-    inside = torch.randn(2, 4, 4, 6)
-    assert torch.equal(channels_first(inside, images), inside.permute(0, 3, 1, 2))
-    for values, seen_with in (
-        (torch.randn(2, 6, 4, 4), images),
-        (inside, images[..., :4]),
-        (torch.randn(2, 5, 5), images),
-    ):
-        assert channels_first(values, seen_with) is values
-
-
 @pytest.mark.parametrize(
     ("shape", "among_signals", "among_images"),
     [
@@ -165,12 +152,13 @@ def test_channels_come_first() -> None:
     ],
 )
 def test_what_is_a_picture(shape: tuple[int, ...], among_signals: bool, among_images: bool) -> None:
-    images = torch.zeros(4, 1, 8, 8)
+    outputs = {"layer": mark(torch.zeros(shape), 1)}
     for signals, expected in ((True, among_signals), (False, among_images)):
-        reasons = no_pictures({"layer": torch.zeros(shape)}, images, signals=signals)
-        assert (reasons == {}) == expected
+        axes, reasons = picture_axes(outputs, count=4, signals=signals, said={})
+        assert axes == ({"layer": 1} if expected else {})
         assert expected or str(shape) in reasons["layer"]
-    assert "int64" in no_pictures({"layer": torch.zeros(4, 1, 8, 8).long()}, images, signals=False)["layer"]
+    whole = {"layer": mark(torch.zeros(4, 1, 8, 8).long(), 1)}
+    assert "int64" in picture_axes(whole, count=4, signals=False, said={})[1]["layer"]
 
 
 def test_class_scores_and_their_labels() -> None:
@@ -181,13 +169,13 @@ def test_class_scores_and_their_labels() -> None:
     assert not any(are_class_scores(*other) for other in others)
 
 
-def test_the_first_tensor_counts() -> None:
-    x = torch.zeros(2)
+def test_the_one_tensor_that_there_is() -> None:
+    x, labels = torch.zeros(2), torch.zeros(2).long()
     for output in (x, (x, 1), [None, x], {"aux": None, "out": x}):
-        assert first_tensor(output) is x
+        assert choose_output(output, None, labels=labels, num_classes=None) is x
     for output in (None, {}, (1, 2)):
         with pytest.raises(NotRecordable, match="no tensor"):
-            first_tensor(output)
+            choose_output(output, None, labels=labels, num_classes=None)
 
 
 def test_checkpointing_the_old_way_is_named() -> None:

@@ -228,11 +228,14 @@ def test_networks_of_our_own_making(name: str) -> None:
         check(getattr(model, "_orig_mod", model), probe, fewest=1)
 
 
-def test_a_quantised_network_is_shown_where_it_is_real() -> None:
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_network_is_shown_where_it_is_real_and_without_gradients() -> None:
     net = make_net().eval()
     quantised = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
     recording = record(quantised, make_probe(1, 8, 8))
     assert_close(recording, "maps", "act1", net[:3](make_probe(1, 8, 8).images[:2]))
+    assert recording.kinds == ["kernels", "maps"]
+    assert {"conv1", "act1"} <= {layer for layer, reason in recording.skipped.items() if "quantised" in reason}
 
 
 def grad_cam_of_captum(model: nn.Module, layer: str, probe: Probe) -> Tensor:

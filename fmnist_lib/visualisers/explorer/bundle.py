@@ -9,7 +9,7 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 from fmnist_lib.visualisers.explorer.errors import ExplorerError
 from fmnist_lib.visualisers.explorer.frames import DEAD, DEAD_STEP, FRAME, GAP, SELECTED, make_grid
 from fmnist_lib.visualisers.explorer.palette import PALETTES
-from fmnist_lib.visualisers.explorer.panel import KERNEL_KINDS, LABELS, SIGNED_KINDS, Panel
+from fmnist_lib.visualisers.explorer.panel import DEFAULT_SCALES, KERNEL_KINDS, LABELS, SIGNED_KINDS, Panel
 from fmnist_lib.visualisers.explorer.position import Axes, Position, Step
+
+
+class Code(TypedDict):
+    """What stands before and after the position in the code that brings it back, and whether that makes all anew."""
+
+    before: str
+    after: str
+    remakes: bool
+
 
 SIZE_LIMIT = 20_000_000  # bytes of a page; a notebook with more is slow to open and refused by some hosts
 BASE64 = 4 / 3
@@ -49,11 +58,11 @@ def check_size(panels: Sequence[Panel], *, limit: int = SIZE_LIMIT) -> None:
     )
 
 
-def make_bundle(axes: Axes, position: Position, *, code: Sequence[str], key: str) -> dict[str, Any]:
-    """The JSON value; `code` is what stands before and after the position in the line that brings it back."""
+def make_bundle(axes: Axes, position: Position, *, code: Code, key: str) -> dict[str, Any]:
+    """The JSON value for the page."""
     return {
         "key": key,
-        "code": list(code),
+        "code": code,
         "palettes": {name: base64.b64encode(table.tobytes()).decode() for name, table in PALETTES.items()},
         "look": {"gap": GAP, "frame": FRAME, "selected": SELECTED, "dead": DEAD, "deadStep": DEAD_STEP},
         "position": {**vars(position), **axes.indices(position)},
@@ -69,6 +78,7 @@ def describe_kind(axes: Axes, kind: str) -> dict[str, Any]:
         "label": LABELS[kind],
         "signed": kind in SIGNED_KINDS,
         "kernel": kind in KERNEL_KINDS,
+        "scale": DEFAULT_SCALES[kind],
         "steps": [describe_step(step) for step in axes.steps[kind]],
     }
 
@@ -84,6 +94,7 @@ def describe_panel(panel: Panel, kinds: Sequence[str]) -> dict[str, Any]:
     pictures = panel.pictures()
     return {
         "title": panel.title,
+        "state": panel.state,
         "ready": len(panel.ready),
         "recorded": len(panel.inputs),
         "names": panel.image_names(),
@@ -102,6 +113,7 @@ def describe_layer(panel: Panel, kind: str, layer: str) -> dict[str, Any]:
         "shape": panel.shape(kind, layer),
         "size": codes.shape,
         "epochs": panel.epochs,
+        "recorded": [epoch in panel.recorded_epochs(kind, layer) for epoch in panel.epochs],
         "numbers": panel.channels(kind, layer),
         "dead": [panel.dead(kind, layer, epoch) for epoch in panel.epochs],
         "grid": vars(make_grid(count, height, width)),

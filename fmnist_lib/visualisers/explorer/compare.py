@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.core import Explorer
 from fmnist_lib.visualisers.explorer.errors import ExplorerError
-from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, open_recording
+from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, name_sources, open_recording
 
 
 def compare(
@@ -30,9 +29,10 @@ def compare(
     kinds = [kind] if isinstance(kind, str) else list(kind)
     panels = [make_panel(source, kinds, layers=layers, images=images) for source in sources]
     name_panels(panels, names)
-    call = f"compare({', '.join(argument(source, place) for place, source in enumerate(sources))}"
+    paths = name_sources(sources)
     shown = {"layers": layers, "images": images, "names": names}
     options = {name: value and list(value) for name, value in shown.items()}
+    call = f"compare({', '.join(paths)}" if paths else None
     return Explorer._of(panels, position, call=call, options=options, caption=caption)
 
 
@@ -61,8 +61,3 @@ def name_panels(panels: Sequence[Panel], names: Sequence[str] | None) -> None:
     for place, panel in enumerate(panels):
         letter = chr(ord("a") + place)
         panel.title = names[place] if names else f"{letter} {panel.title}".strip() if alike else panel.title
-
-
-def argument(source: RecordingLike | Explorer, place: int) -> str:
-    """How the line of code names a source: a file by its path, anything else by a letter."""
-    return repr(str(source)) if isinstance(source, (str, Path)) else chr(ord("a") + place)

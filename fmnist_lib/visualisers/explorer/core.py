@@ -1,38 +1,46 @@
 """The explorer: sliders over a recording, in a running notebook, in an exported page and on paper."""
 
 import uuid
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
-from fmnist_lib.visualisers.explorer.bundle import check_size, make_bundle, to_json
+from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
+from fmnist_lib.visualisers.explorer.errors import ExplorerError
 from fmnist_lib.visualisers.explorer.frames import Pixels
-from fmnist_lib.visualisers.explorer.live import LivePanel, Normalise, reply
-from fmnist_lib.visualisers.explorer.page import make_page
+from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
+from fmnist_lib.visualisers.explorer.page import make_page, whole_page
 from fmnist_lib.visualisers.explorer.panel import (
     KERNEL_KINDS,
     LABELS,
     Panel,
     RecordingLike,
-    name_source,
+    name_sources,
     open_recording,
 )
 from fmnist_lib.visualisers.explorer.position import Axes
 from fmnist_lib.visualisers.explorer.wire import Wire
+from fmnist_lib.visualisers.measures import Choice
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+# The latest that a cell showed and perhaps nobody holds, as by `display(Explorer.live(...))`: they go on answering.
+SHOWN: deque["Explorer"] = deque(maxlen=16)
+MOVE = "# explorer is the one you made in the cell\nexplorer.move"
 
 
 class Explorer:
     """Pictures of a recording with sliders for epoch, channel, layer and image. Return it from a cell to see it.
 
     `kind` is one of recording.KINDS or a list of them; `layer`, `epoch`, `channel`, `image` (of a kernel: the input
-    channel), `scale` ("shared" over the epochs, "epoch", "channel") and `view` ("sheet", "single") say where the
-    sliders stand at first; `layers` and `images` (places among the recorded ones) what is included, by default
-    everything. Raises ExplorerError for what the recording lacks, or for more than 20 MB.
+    channel), `scale` ("shared" over the epochs, "epoch", "channel"; by default each epoch of gradients has its own,
+    and the other kinds share theirs) and `view` ("sheet", "single") say where the sliders stand at first; `layers`
+    and `images` (places among the recorded ones) what is included, by default everything. Raises ExplorerError for
+    what the recording lacks, or for more than 20 MB.
     """
 
     def __init__(
@@ -44,7 +52,7 @@ class Explorer:
         epoch: int | None = None,
         channel: int | None = None,
         image: int | None = None,
-        scale: str = "shared",
+        scale: str | None = None,
         view: str = "sheet",
         layers: Sequence[str] | None = None,
         images: Sequence[int] | None = None,
@@ -54,25 +62,38 @@ class Explorer:
         panel = Panel(open_recording(recording), kinds=kinds, layers=layers, images=images)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
         options = {"layers": layers and list(layers), "images": images and list(images)}
-        self._set_up([panel], wanted, call=f"Explorer({name_source(recording)}", options=options, caption=caption)
+        paths = name_sources([recording])
+        call = f"Explorer({paths[0]}" if paths else None
+        self._set_up([panel], wanted, call=call, options=options, caption=caption)
 
     def _set_up(
-        self, panels: Sequence[Panel], wanted: dict[str, Any], *, call: str, options: dict[str, Any], caption: str
+        self,
+        panels: Sequence[Panel],
+        wanted: dict[str, Any],
+        *,
+        call: str | None,
+        options: dict[str, Any],
+        caption: str,
     ) -> None:
         self._axes = Axes(panels)
         self._position = self._axes.position(wanted)
         check_size(panels)
-        kept = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
-        self._code = (call, f"{kept})")
+        self._code = write_call(call, options)
         self.caption = caption
         self._key = uuid.uuid4().hex
         self._wire: Wire | None = None
 
     @classmethod
     def _of(
-        cls, panels: Sequence[Panel], wanted: dict[str, Any], *, call: str, options: dict[str, Any], caption: str
+        cls,
+        panels: Sequence[Panel],
+        wanted: dict[str, Any],
+        *,
+        call: str | None,
+        options: dict[str, Any],
+        caption: str,
     ) -> "Explorer":
-        """An explorer of panels that are there already."""
+        """An explorer of panels that are there already; `call` begins the code that makes it, where that is known."""
         explorer = cls.__new__(cls)
         explorer._set_up(panels, wanted, call=call, options=options, caption=caption)
         return explorer
@@ -81,10 +102,12 @@ class Explorer:
     def live(
         cls,
         model: nn.Module,
-        images: Tensor,
+        images: Images,
         *,
         layer: str | None = None,
         layers: Sequence[str] | None = None,
+        layout: str | Mapping[str, str] | None = None,
+        output: Choice | None = None,
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         normalise: Normalise | None = None,
@@ -93,18 +116,27 @@ class Explorer:
     ) -> "Explorer":
         """Feature maps of any images, run through the model as the image slider asks for them.
 
-        `images` is a tensor (N, C, H, W), (C, H, W) or (H, W): floats as the model takes them, or bytes, of
-        which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers` is what to look at
-        (default: `layer`, else what the model lists as viewable); `labels` and `classes` name the images; `position` is
-        as in Explorer: channel, image, scale, view. An exported page keeps the first eight images.
-        Raises ExplorerError.
+        `images` is a tensor or an array (N, C, H, W), (C, H, W) or (H, W), or a list of them: floats as the model takes
+        them, or bytes, of which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
+        is what to look at; by default that is `layer`, else what a Recorder would keep, and `panels[0].skipped` tells
+        which of it has no pictures. `layout` says where a layer's channels are and `output` which of several outputs
+        are the scores, as for a Recorder. `labels` and `classes` name the images; `position` is as in Explorer:
+        channel, image, scale, view.
+
+        All that is shown is of the weights that the model has then; after more training ask again. An exported page
+        keeps the first eight images. Raises ExplorerError, also for what the model itself raises.
         """
-        looked_at = layers or (layer and [layer])
-        panel = LivePanel(model, images, layers=looked_at, labels=labels, classes=classes, normalise=normalise)
-        options = {"layers": layers and list(layers)}
-        return cls._of(
-            [panel], {"layer": layer, **position}, call="Explorer.live(model, images", options=options, caption=caption
+        panel = LivePanel(
+            model,
+            images,
+            layers=layers or ([layer] if layer else None),
+            layout=layout,
+            output=output,
+            labels=labels,
+            classes=classes,
+            normalise=normalise,
         )
+        return cls._of([panel], {"layer": layer, **position}, call=None, options={}, caption=caption)
 
     @property
     def panels(self) -> list[Panel]:
@@ -117,35 +149,55 @@ class Explorer:
         return dict(vars(self._position))
 
     def move(self, **changes: Any) -> "Explorer":
-        """Set sliders from Python, by the names of `position`; displays follow. Raises ExplorerError."""
+        """Set sliders from Python, by the names of `position`; displays follow. Raises ExplorerError.
+
+        The others keep their places as they do on the page; another kind comes with its own default scale.
+        """
         self._position = self._axes.move(self._position, changes)
         if self._wire is not None:
             self._wire.position = self._indexed()
         return self
 
     def code(self) -> str:
-        """The line of Python that brings the present state back."""
-        call, rest = self._code
+        """The Python that brings the present state back: a whole call with the paths of files, else a move.
+
+        An object has a name in the notebook that nobody here knows.
+        """
         named = self.position
         others = [kind for kind in self._axes.kinds if kind != named["kind"]]
-        if others:
+        if others and self._code["remakes"]:
             named["kind"] = [named["kind"], *others]
-        return call + "".join(f", {name}={value!r}" for name, value in named.items()) + rest
+        values = ", ".join(f"{name}={value!r}" for name, value in named.items())
+        return f"{self._code['before']}{values}{self._code['after']}"
 
     def pixels(self, *, panel: int = 0, **changes: Any) -> Pixels:
         """What the canvas shows, uint8 RGBA (height, width, 4), at the present position or a changed one."""
-        return sheet.paint(self._axes, self._axes.move(self._position, changes), panel)
+        return sheet.paint(self._refreshed(), self._axes.move(self._position, changes), panel)
 
     def save_png(self, path: Path | str) -> Path:
-        """Write what the display shows now as a PNG; gives back the path."""
+        """Write what the display shows now as a PNG; gives back the path. Raises ExplorerError for another suffix."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(sheet.as_png(sheet.frame_image(self._axes, self._position)))
+        if path.suffix.lower() != ".png":
+            raise ExplorerError(f"{path} is to be a PNG: name it {path.with_suffix('.png')}")
+        content = sheet.as_png(sheet.frame_image(self._refreshed(), self._position))
+        write_atomically(path, lambda file: file.write(content))
+        return path
+
+    def save_html(self, path: Path | str, *, title: str = "Explorer") -> Path:
+        """Write a whole page with the sliders alive, which needs neither Python nor a network; gives back the path.
+
+        Raises ExplorerError for a suffix other than .html or .htm.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise ExplorerError(f"{path} is to be a page: name it {path.with_suffix('.html')}")
+        page = whole_page(self.html(), title=title)
+        write_atomically(path, lambda file: file.write(page.encode()))
         return path
 
     def save_animation(self, path: Path | str, *, seconds: float = 0.5) -> Path:
         """Write one frame per epoch, `seconds` each, as GIF or WebP by the suffix. Raises ExplorerError."""
-        sheet.save_animation(self._axes, self._position, Path(path), seconds=seconds)
+        sheet.save_animation(self._refreshed(), self._position, Path(path), seconds=seconds)
         return Path(path)
 
     @property
@@ -173,13 +225,20 @@ class Explorer:
         panels = [panel for panel in self.panels if isinstance(panel, LivePanel) and image in panel.shown]
         if len(panels) < len(self.panels):
             return None
+        self._refreshed()
         return {"image": image, "panels": [reply(panel, image) for panel in panels]}
+
+    def _refreshed(self) -> Axes:
+        """The axes, when pictures are about to be read: what a live model's old weights gave is forgotten."""
+        for panel in self.panels:
+            panel.refresh()
+        return self._axes
 
     def _indexed(self) -> dict[str, Any]:
         return {**vars(self._position), **self._axes.indices(self._position)}
 
     def _page(self, contact: bytes) -> str:
-        bundle = make_bundle(self._axes, self._position, code=self._code, key=self._key)
+        bundle = make_bundle(self._refreshed(), self._position, code=self._code, key=self._key)
         return make_page(
             to_json(bundle),
             sheet=contact,
@@ -190,7 +249,7 @@ class Explorer:
         )
 
     def _contact(self) -> bytes:
-        return sheet.as_png(sheet.contact_sheet(self._axes, self._position))
+        return sheet.as_png(sheet.contact_sheet(self._refreshed(), self._position))
 
     def html(self) -> str:
         """The library-free player as an HTML fragment that needs nothing beside it."""
@@ -215,10 +274,12 @@ class Explorer:
         from IPython.display import display
 
         self._connect()
+        if any(isinstance(panel, LivePanel) for panel in self.panels):
+            SHOWN.append(self)
         display(self._stored_bundle(), raw=True)
 
     def __str__(self) -> str:
-        place, axes = self._position, self._axes
+        place, axes = self._position, self._refreshed()
         picture = "input channel" if place.kind in KERNEL_KINDS else "image"
         titles = [panel.title for panel in self.panels if panel.title]
         return (
@@ -229,6 +290,14 @@ class Explorer:
         )
 
     __repr__ = __str__
+
+
+def write_call(call: str | None, options: dict[str, Any]) -> Code:
+    """What stands before and after the position in the code, and whether that makes the explorer anew."""
+    if call is None:
+        return {"before": f"{MOVE}(", "after": ")", "remakes": False}
+    kept = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+    return {"before": f"{call}, ", "after": f"{kept})", "remakes": True}
 
 
 def count(things: Sequence[Any], word: str) -> str:

@@ -44,3 +44,13 @@ def make_page(bundle: str, *, sheet: bytes, label: str, frame: str, caption: str
         f"<script>(() => {{\n{body}\nexported.mount(document.currentScript.closest('.fmx'));\n}})();</script></div>"
         f'{words}<div class="fmx-note">{escape(alt)}. {NOTE}</div></div>'
     )
+
+
+def whole_page(fragment: str, *, title: str) -> str:
+    """A page of its own around a player."""
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>:root { color-scheme: light dark } body { margin: 16px; font-family: system-ui, sans-serif }</style>"
+        f"</head>\n<body>{fragment}</body>\n</html>\n"
+    )

@@ -11,10 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
-from fmnist_lib.visualisers.recording import KINDS, Recording, RecordingError, Tiles
+from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles
 
 KERNEL_KINDS = ("kernels", "gradients")
 SIGNED_KINDS = ("kernels", "gradients", "map_gradients")  # coloured symmetrically about zero
+# What is shown unless somebody says otherwise. The first epoch's gradients are the largest by far: on a scale that
+# all epochs share the others are blank.
+DEFAULT_SCALES = {
+    "kernels": "shared",
+    "gradients": "epoch",
+    "maps": "shared",
+    "map_gradients": "epoch",
+    "cams": "shared",
+}
 COMFORTABLE = 1_300_000  # bytes of compressed maps, which base64 and the player around them bring below 2 MB
 LABELS = {
     "kernels": "kernels",
@@ -23,6 +32,8 @@ LABELS = {
     "map_gradients": "gradients of the feature maps",
     "cams": "Grad-CAM",
 }
+
+RECORDING = "recording.npz"  # in a run's folder
 
 RecordingLike = Recording | Path | str
 Guess = tuple[str, float] | None  # a class and its probability; None where the scores are not finite
@@ -34,6 +45,7 @@ class Panel:
     `layers[kind]` lists names in the order of the network. Raises ExplorerError for what the recording lacks.
     """
 
+    state = 0  # of what is shown: pictures of two states do not belong beside each other
     _column_of: tuple[str, str, int] | None = None  # what `_column` holds
     _column: Tiles
 
@@ -62,6 +74,9 @@ class Panel:
         self.shown = self._choose_images(images)
         self.ready = list(range(len(self.shown)))  # the places whose pictures are at hand
         self._dead = {(row["layer"], row["epoch"]): row["dead"] for row in recording.stats if "dead" in row}
+
+    def refresh(self) -> None:
+        """Called before pictures are read; a recording does not change."""
 
     @property
     def inputs(self) -> NDArray[np.float32]:
@@ -95,14 +110,25 @@ class Panel:
         return tuple(shape if kind in KERNEL_KINDS else shape[1:])
 
     def tiles(self, kind: str, layer: str, epoch: int) -> Tiles:
-        """The pictures of one epoch, codes uint8 (N, C, H, W). Raises ExplorerError if they are damaged."""
+        """The pictures of one epoch, codes uint8 (N, C, H, W). Raises ExplorerError if they are damaged.
+
+        Where the layer was not recorded at that epoch there is no value: better no picture than that of another epoch.
+        """
+        recorded = self.recorded_epochs(kind, layer)
+        readable = epoch if epoch in recorded else next(iter(recorded), epoch)
         try:
-            tiles = self.recording.tiles(kind, layer, epoch)
+            tiles = self.recording.tiles(kind, layer, readable)
         except RecordingError as error:
             raise ExplorerError(str(error)) from error
+        if epoch not in recorded:
+            tiles = Tiles(np.full_like(tiles.codes, NOT_FINITE), np.zeros_like(tiles.ranges))
         if kind in KERNEL_KINDS:  # stored as (output, input, H, W)
             return Tiles(tiles.codes.swapaxes(0, 1), tiles.ranges.swapaxes(0, 1))
         return Tiles(tiles.codes[self.shown], tiles.ranges[self.shown])
+
+    def recorded_epochs(self, kind: str, layer: str) -> list[int]:
+        """The epochs at which a layer was recorded."""
+        return self.recording.recorded_epochs(kind, layer)
 
     def all_tiles(self, kind: str, layer: str) -> Tiles:
         """The pictures of all epochs, codes uint8 (E, N, C, H, W)."""
@@ -127,7 +153,7 @@ class Panel:
 
     def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
         """Positions, among the kept channels, of those whose map is zero for every image that was looked at."""
-        if kind != "maps":
+        if kind != "maps" or epoch not in self.recorded_epochs(kind, layer):
             return []
         numbers = self._dead.get((layer, epoch))
         if numbers is None:
@@ -186,17 +212,21 @@ def check_layers(wanted: Sequence[str] | None, recording: Recording, kinds: Sequ
 
 
 def open_recording(source: RecordingLike) -> Recording:
-    """A recording as it is, or from its file. Raises ExplorerError if that is missing or damaged."""
+    """A recording as it is, or from its file or its run's folder. Raises ExplorerError if it is missing or damaged."""
     if isinstance(source, Recording):
         return source
     if not isinstance(source, (str, Path)):
         raise ExplorerError(f"an explorer needs a Recording or the path of one, not {type(source).__name__}")
+    path = Path(source)
+    if path.is_dir():
+        path /= RECORDING
     try:
-        return Recording.load(source)
+        return Recording.load(path)
     except RecordingError as error:
         raise ExplorerError(str(error)) from error
 
 
-def name_source(source: RecordingLike) -> str:
-    """How a line of code may name a recording."""
-    return "recording" if isinstance(source, Recording) else repr(str(source))
+def name_sources(sources: Sequence[object]) -> list[str] | None:
+    """How code names recordings by their paths; None if one of them is an object, whose name nobody here knows."""
+    paths = [repr(str(source)) for source in sources if isinstance(source, (str, Path))]
+    return paths if len(paths) == len(sources) else None

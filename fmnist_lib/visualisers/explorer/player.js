@@ -27,6 +27,11 @@ function python(value) {
   return value.includes("'") && !value.includes('"') ? `"${value}"` : `'${value.replace(/([\\'])/g, "\\$1")}'`;
 }
 
+// The place among `other` that lies as far along as `index` among `count`; position.py has the same.
+function relative(index, count, other) {
+  return count > 1 ? Math.floor((2 * index * (other - 1) + count - 1) / (2 * (count - 1))) : 0;
+}
+
 class Player {
   constructor(root, bundle) {
     Object.assign(this, { root, bundle, state: { ...bundle.position } });
@@ -100,15 +105,15 @@ class Player {
   }
 
   // Changes some of the state. A layer that another kind lacks gives way to that of the same depth, a place beyond
-  // the end to the last one.
+  // the end to the last one; another kind has its own default scale. Axes.move in position.py does the same.
   move(changes) {
     const before = this.state;
     this.state = { ...before, ...changes };
     if (changes.kind !== undefined && changes.kind !== before.kind) {
       const [was, is] = [before.kind, changes.kind].map((kind) => this.bundle.kinds[kind].steps);
       const same = is.findIndex((step) => step.layer === was[before.layer].layer);
-      const along = was.length > 1 ? Math.round((before.layer / (was.length - 1)) * (is.length - 1)) : 0;
-      this.state.layer = same >= 0 ? same : along;
+      this.state.layer = same >= 0 ? same : relative(before.layer, was.length, is.length);
+      this.state.scale = changes.scale ?? this.kind.scale;
       if (this.kind.kernel !== this.bundle.kinds[before.kind].kernel) this.state.image = 0;
     }
     this.state.channel = Math.min(this.state.channel, this.step.channels.length - 1);
@@ -130,11 +135,22 @@ class Player {
     return this.step.images.length < recorded ? `(${this.step.images.length} of ${recorded} recorded)` : "";
   }
 
+  // The model has other weights by now: what the old ones gave must not stand beside what the new ones give.
+  async forget(panel, state) {
+    panel.state = state;
+    panel.guesses[0].length = 0;
+    for (const layer of Object.values(panel.layers.maps)) {
+      await this.ready(layer);
+      layer.pictures = [];
+    }
+  }
+
   // Python's answer: one more image, for every panel.
   async receive({ image, panels }) {
     if (!panels) return;
     for (const [i, answer] of panels.entries()) {
       const panel = this.bundle.panels[i];
+      if (panel.state !== answer.state) await this.forget(panel, answer.state);
       panel.inputs.pictures[image] = new Uint8Array(await unpack(answer.input));
       panel.guesses[0][image] = answer.guess;
       for (const [name, data] of Object.entries(answer.layers)) {
@@ -224,11 +240,13 @@ class Player {
 
   code() {
     const { kind, ...others } = this.named();
-    const kinds = [kind, ...Object.keys(this.bundle.kinds).filter((name) => name !== kind)].map(python);
+    const { before, after, remakes } = this.bundle.code;
+    const more = remakes ? Object.keys(this.bundle.kinds).filter((name) => name !== kind) : [];
+    const kinds = [kind, ...more].map(python);
     const named = { kind: kinds.length > 1 ? `[${kinds.join(", ")}]` : kinds[0] };
     for (const [name, value] of Object.entries(others)) named[name] = python(value);
-    const values = Object.entries(named).map(([name, text]) => `, ${name}=${text}`);
-    return this.bundle.code[0] + values.join("") + this.bundle.code[1];
+    const values = Object.entries(named).map(([name, text]) => `${name}=${text}`);
+    return before + values.join(", ") + after;
   }
 
   async copyCode() {
@@ -249,7 +267,8 @@ class Player {
   ask() {
     clearTimeout(this.asker);
     this.asker = setTimeout(() => this.wire?.model?.send({ image: this.state.image }), ASK_MS);
-    this.rows.image.value.textContent = `${this.state.image}\u2002computing \u2026`;
+    const state = this.wire?.model ? "computing \u2026" : "not at hand";
+    this.rows.image.value.textContent = `${this.state.image}\u2002${state}`;
   }
 
   // Python moved the sliders.
@@ -288,7 +307,12 @@ function initialize({ model }) {
     if (!wire.sending) for (const player of playersOf(wire)) player.follow(model.get("position"));
   });
   model.on("msg:custom", (message) => playersOf(wire).forEach((player) => player.receive(message)));
-  for (const player of playersOf(wire)) player.draw();
+  const draw = () => playersOf(wire).forEach((player) => player.draw());
+  draw();
+  return () => {
+    wire.model = null; // Python's end is gone, and with it all images that are not on the page
+    draw();
+  };
 }
 
 function render({ model, el }) {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
-from fmnist_lib.visualisers.explorer.panel import KERNEL_KINDS, Panel
+from fmnist_lib.visualisers.explorer.panel import DEFAULT_SCALES, KERNEL_KINDS, Panel
 
 SCALES = ("shared", "epoch", "channel")
 VIEWS = ("sheet", "single")
@@ -43,8 +43,8 @@ class Position:
     epoch: int
     channel: int
     image: int
-    scale: str = "shared"
-    view: str = "sheet"
+    scale: str
+    view: str
 
     @property
     def frame(self) -> str:
@@ -90,18 +90,35 @@ class Axes:
         for name, said, valid in (("channel", "channel", step.channels), ("image", images, step.images)):
             check(said, given.setdefault(name, valid[0]), valid)
         check("epoch", given.setdefault("epoch", self.epochs[-1]), self.epochs)
-        check("scale", given.setdefault("scale", "shared"), SCALES)
+        check("scale", given.setdefault("scale", DEFAULT_SCALES[kind]), SCALES)
         check("view", given.setdefault("view", "sheet"), VIEWS)
         return Position(**given)
 
     def move(self, position: Position, changes: dict[str, Any]) -> Position:
-        """Change some of a position; what then no longer exists falls back to its first value."""
-        wanted = {**vars(position), **changes}
-        if wanted["kind"] != position.kind or wanted["layer"] != position.layer:
-            wanted.update({name: None for name in ("layer", "channel", "image") if name not in changes})
-            if wanted["kind"] == position.kind:
-                wanted["layer"] = changes["layer"]
-        return self.position(wanted)
+        """Change some of a position as the page's `move` does; None is no change. Raises ExplorerError.
+
+        The other sliders keep their places, counted from 0, or stand at the last one. Another kind shows the same
+        layer, else the one of the same depth, on its own default scale; between kernels and maps the image starts anew.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        kind, before = given.get("kind", position.kind), self.indices(position)
+        check("kind", kind, self.kinds)
+        layer = given.get("layer", self._layer_in(kind, position))
+        check("layer", layer, self.layers(kind))
+        step = self.step(kind, layer)
+        image = before["image"] if (kind in KERNEL_KINDS) == (position.kind in KERNEL_KINDS) else 0
+        kept = {
+            "layer": layer,
+            "channel": step.channels[min(before["channel"], len(step.channels) - 1)],
+            "image": step.images[min(image, len(step.images) - 1)],
+            "scale": position.scale if kind == position.kind else DEFAULT_SCALES[kind],
+        }
+        return self.position({**vars(position), **kept, **given})
+
+    def _layer_in(self, kind: str, position: Position) -> str:
+        """The position's layer if another kind has it too, else the one of the same depth."""
+        was, now = self.layers(position.kind), self.layers(kind)
+        return position.layer if position.layer in now else now[relative(was.index(position.layer), len(was), len(now))]
 
     def indices(self, position: Position) -> dict[str, int]:
         """The same position as numbers counted from 0, as the page's sliders have them."""

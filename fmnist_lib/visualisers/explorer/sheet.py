@@ -20,6 +20,7 @@ SHEET_TILE = 56
 TEXT_HEIGHT = 16
 MARGIN = 68  # for the words at the left of a row
 NARROWEST = 420  # what the line above needs
+ABSENT = "not recorded at this epoch"
 ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
 
 
@@ -46,13 +47,21 @@ def describe(axes: Axes, position: Position) -> str:
     sentences = []
     for panel, source in enumerate(axes.panels):
         tiles, epoch, _, dead = look(axes, position, panel)
-        low, high = tiles.ranges[epoch, :, 0].min(), tiles.ranges[epoch, :, 1].max()
-        words = [f"values from {low:.3g} to {high:.3g}"]
-        words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
-        broken = int((tiles.codes[epoch] == NOT_FINITE).sum())
-        words += [f"{broken} values not finite"] if broken else []
-        sentences.append(f"{source.title + ': ' if len(axes.panels) > 1 else ''}{', '.join(words)}")
+        layer = axes.step(position.kind, position.layer).places[panel].layer
+        is_recorded = source.epochs[epoch] in source.recorded_epochs(position.kind, layer)
+        words = describe_tiles(tiles, epoch, dead) if is_recorded else ABSENT
+        sentences.append(f"{source.title + ': ' if len(axes.panels) > 1 else ''}{words}")
     return "; ".join(sentences)
+
+
+def describe_tiles(tiles: Tiles, epoch: int, dead: Sequence[int]) -> str:
+    """The same of one panel's tiles (E, C, H, W)."""
+    low, high = tiles.ranges[epoch, :, 0].min(), tiles.ranges[epoch, :, 1].max()
+    words = [f"values from {low:.3g} to {high:.3g}"]
+    words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
+    broken = int((tiles.codes[epoch] == NOT_FINITE).sum())
+    words += [f"{broken} values not finite"] if broken else []
+    return ", ".join(words)
 
 
 def contact_sheet(axes: Axes, position: Position) -> Image.Image:

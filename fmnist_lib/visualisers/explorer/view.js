@@ -126,14 +126,16 @@ function describe(view, { one, layer, epoch, channel, image, notFinite }) {
   const here = player.step.places[player.views.indexOf(view)].layer;
   view.title.textContent = [panel.title, here, layer.shape.join(" \u00d7 "), `epoch ${layer.epochs[epoch]}`].join("\u2002");
   const zeros = `${Math.round(100 * facts.zeros)}\u00a0%\u00a0zeros`;
-  view.facts.textContent = `${name}: ${number(one.low)} to ${number(one.high)}, mean ${number(facts.mean)}, ${zeros}`;
+  const values = `${number(one.low)} to ${number(one.high)}, mean ${number(facts.mean)}, ${zeros}`;
+  const isRecorded = layer.recorded[epoch];
+  view.facts.textContent = `${name}: ${isRecorded ? values : "not recorded at this epoch"}`;
   const outline = `${histogramPath(facts.bins)}M0,40h${BINS * 4}v.6h-${BINS * 4}z`;
   view.histogram.innerHTML =
     `<svg viewBox="0 0 ${BINS * 4} 41" preserveAspectRatio="none" role="img" aria-label="histogram of ${name}">` +
     `<path fill="currentColor" d="${outline}"/></svg>`;
   view.warning.textContent = [
     listChannels("dead", "hatched", layer.dead[epoch], layer),
-    listChannels("with values that are not finite", "magenta", notFinite, layer),
+    listChannels("with values that are not finite", "magenta", isRecorded ? notFinite : [], layer),
   ].join(" ");
   view.canvas.setAttribute("aria-label", `${kind.label}, ${player.step.layer}, epoch ${layer.epochs[epoch]}, ${name}`);
   view.input.hidden = view.said.hidden = kind.kernel;

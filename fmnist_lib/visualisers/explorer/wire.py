@@ -4,6 +4,7 @@ import weakref
 from typing import Any, Protocol
 
 import anywidget
+import ipywidgets  # type: ignore[import-untyped]  # it has no types
 import traitlets
 
 from fmnist_lib.visualisers.explorer.page import script
@@ -20,9 +21,9 @@ class Listener(Protocol):
 class Wire(anywidget.AnyWidget):
     """A widget model without pictures of its own: the player in the cell's HTML finds it by `key`.
 
-    Kept small, since ipywidgets keeps every widget until the kernel ends, and since a notebook may store its
-    state; it knows its explorer only weakly for the same reason. `page` is filled for a view inside ipywidgets'
-    own boxes alone.
+    It lives as long as its explorer and keeps that alive, so that a box of ipywidgets need hold nothing else; when
+    nobody holds either, both go, and the wire's other end on the page is closed. Kept small, since a notebook may store
+    its state; `page` is filled for a view inside ipywidgets' own boxes alone.
     """
 
     key = traitlets.Unicode().tag(sync=True)
@@ -31,21 +32,25 @@ class Wire(anywidget.AnyWidget):
 
     def __init__(self, listener: Listener, *, key: str, position: dict[str, Any]) -> None:
         super().__init__(key=key, position=position, _esm=script())
-        heard = weakref.ref(listener)
-        self.observe(lambda change: tell(heard, change["new"]), "position")
-        self.on_msg(lambda _widget, content, _buffers: answer(self, heard, content))
+        self.listener = listener
+        self.observe(lambda change: listener._hear(change["new"]), "position")
+        self.on_msg(lambda wire, content, _buffers: answer(wire, listener, content))
+        keep_weakly(self)
 
 
-def tell(listener: "weakref.ref[Listener]", position: dict[str, Any]) -> None:
-    """Pass on where the sliders stand."""
-    explorer = listener()
-    if explorer is not None:
-        explorer._hear(position)
+def keep_weakly(wire: Wire) -> None:
+    """Let a widget end when nobody has it: ipywidgets' registry and its comm's would keep it until the kernel ends.
+
+    A page that is opened again finds it in the registry as before; ipywidgets' own `__del__` takes it out.
+    """
+    weak = weakref.proxy(wire)
+    ipywidgets.widgets.widget._instances[wire.model_id] = weak
+    wire.comm.on_msg(lambda message: weak._handle_msg(message))
+    weakref.finalize(wire, wire.layout.close).atexit = False  # a widget of its own, made for this one
 
 
-def answer(wire: Wire, listener: "weakref.ref[Listener]", content: dict[str, Any]) -> None:
+def answer(wire: Wire, listener: Listener, content: dict[str, Any]) -> None:
     """Send what the player asked for: the pictures of an image that was not computed before."""
-    explorer = listener()
-    reply = explorer._answer(content["image"]) if explorer is not None and "image" in content else None
+    reply = listener._answer(content["image"]) if "image" in content else None
     if reply is not None:
         wire.send(reply)
