@@ -202,6 +202,22 @@ def test_png_is_what_is_shown(recording: Recording, tmp_path: Path) -> None:
     assert (np.asarray(Image.open(path)) == explorer.pixels()[:, :, :3]).all()
 
 
+def test_a_page_is_whole_and_needs_nothing_beside_it(recording: Recording, tmp_path: Path) -> None:
+    explorer = Explorer(recording)
+    page = explorer.save_html(tmp_path / "pages" / "mine.html", title="Mine & <yours>").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and '<meta charset="utf-8">' in page
+    assert "<title>Mine &amp; &lt;yours&gt;</title>" in page
+    assert explorer._key in page and 'src="http' not in page
+
+
+@pytest.mark.parametrize(("save", "right"), [("save_png", "now.png"), ("save_html", "now.html")])
+@pytest.mark.parametrize("name", ["now.jpg", "now", "now.svg"])
+def test_another_suffix_is_refused(recording: Recording, tmp_path: Path, save: str, right: str, name: str) -> None:
+    with pytest.raises(ExplorerError, match=right):
+        getattr(Explorer(recording), save)(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
 def test_animation_has_a_frame_per_epoch(recording: Recording, tmp_path: Path, suffix: str) -> None:
     explorer = Explorer(recording, view="single")
