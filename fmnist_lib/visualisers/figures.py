@@ -3,83 +3,140 @@
 Letters: N images, C channels, O output channels, I input channels, H height, W width.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
-from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
+from fmnist_lib.visualisers.recording import Recording, RecordingError, Tiles, sample
 
 MOST_LAYERS = 6  # on one sheet
 MOST_TILES = 16  # of a layer, but for the first one's kernels, which are all shown
-PERCENTILE = 99.5  # of all epochs' values, where a sheet's colours end: an outlier must not turn the rest pale
+PERCENTILE = 99.5  # of a layer's values, where its colours end: an outlier must not turn the rest pale
 
 
 def kernels(recording: Recording, epoch: int) -> Figure:
-    """The kernels of the first convolution, all of them, and of some deeper ones, at an epoch."""
+    """The kernels of the first convolution, all of them, and of some deeper ones, at an epoch; see `weight_sheet`."""
     return weight_sheet(recording, "kernels", epoch)
 
 
 def gradients(recording: Recording, epoch: int) -> Figure:
-    """The gradient of the loss with respect to the kernels that `kernels` shows."""
+    """The gradient of the loss with respect to the kernels that `kernels` shows; see `weight_sheet`."""
     return weight_sheet(recording, "gradients", epoch)
 
 
 def weight_sheet(recording: Recording, kind: str, epoch: int) -> Figure:
-    """A sheet of kernels or of their gradients; colours are symmetric about zero and the same for every epoch."""
-    layers = choose(spatial_layers(recording, kind))
-    rows = []
-    for layer in layers:
-        tiles = recording.values(kind, layer, epoch)[:, 0]
-        outputs, inputs, *size = recording.layers[kind][layer]["shape"]
-        label = f"{layer}: {outputs} kernels, {size[0]}x{size[-1]}" + (f", input 1 of {inputs}" if inputs > 1 else "")
-        shown = tiles if layer == layers[0] else tiles[:MOST_TILES]
-        rows.append(plots.signed_row(label, shown, limit=limit(recording, kind, layer)))
+    """A sheet of kernels or of their gradients, in colours that are symmetric about zero.
+
+    Kernels have the same colours at every epoch. Gradients, by far the largest at first, would be white at the later
+    ones: their colours are each epoch's own. Raises RecordingError if none were recorded at the epoch.
+    """
+    rows: list[plots.TileRow] = []
+    for layer, tiles in sheet_tiles(recording, kind, epoch, layers=spatial_layers(recording, kind)).items():
+        values = tiles.decode()
+        colours = find_scale([values]) if kind == "gradients" else scale(recording, kind, layer)
+        shown = values[:MOST_TILES] if rows else values
+        label, pictures = pick_input(recording.layers[kind][layer], shown)
+        rows.append(plots.signed_row(f"{layer}: {label}", pictures, limit=colours.limit))
     what = {"kernels": "Convolution kernels", "gradients": "Gradient of the loss, by kernel"}[kind]
     return plots.tile_sheet(rows, title=f"{what}, {name(recording)}, epoch {epoch}", note=NOTES[kind])
 
 
+def pick_input(about: dict[str, Any], values: NDArray[np.floating]) -> tuple[str, NDArray[np.floating]]:
+    """Of kernels (O, I, H, W) the first input channel that is not all zero, (O, H, W), and a label that says which.
+
+    `about` is what the recording says of the layer. A dead channel gives no gradient, and a blank row would teach
+    nothing; the first one is taken where all are zero.
+    """
+    outputs, inputs = about["shape"][:2]
+    height, width = values.shape[-2:]
+    place = int((values != 0).any(axis=(0, 2, 3)).argmax())
+    label = f"{outputs} kernels, {height}x{width}"
+    return label + (f", input {about['inputs'][place] + 1} of {inputs}" if inputs > 1 else ""), values[:, place]
+
+
 def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure:
-    """The feature maps of one shown image in layers from first to last; colours are the same for every epoch."""
-    picture = recording.inputs[image, :1]
-    rows = [plots.TileRow("input", picture, float(picture.min()), float(picture.max()), "gray")]
-    for layer in choose(list(recording.layers.get("maps", {}))):
-        tiles = recording.values("maps", layer, epoch)[image]
-        count, *size = recording.layers["maps"][layer]["shape"][1:]
-        label = f"{layer}: {min(len(tiles), MOST_TILES)} of {count} channels, {size[0]}x{size[-1]}"
-        rows.append(plots.unsigned_row(label, tiles[:MOST_TILES], limit=limit(recording, "maps", layer)))
+    """The feature maps of one shown image in layers from first to last; colours are the same for every epoch.
+
+    Raises RecordingError if no maps were recorded at the epoch, or for an image that is not there.
+    """
+    inputs = recording.inputs
+    if not -len(inputs) <= image < len(inputs):
+        raise RecordingError(f"no image {image} in the recording: choose one of 0 to {len(inputs) - 1}")
+    image = range(len(inputs))[image]  # from the front: there may be more labels than images, or fewer
+    rows = [plots.grey_row("input", inputs[image, :1])]
+    for layer, tiles in sheet_tiles(recording, "maps", epoch, layers=list(recording.layers.get("maps", {}))).items():
+        values = tiles.decode()[image]
+        count = recording.layers["maps"][layer]["shape"][1]
+        height, width = values.shape[-2:]
+        label = f"{layer}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
+        colours = scale(recording, "maps", layer)
+        make_row = plots.signed_row if colours.has_negative else plots.unsigned_row
+        rows.append(make_row(label, values[:MOST_TILES], limit=colours.limit))
     title = f"Feature maps, {name(recording)}, epoch {epoch}{image_name(recording, image)}"
     return plots.tile_sheet(rows, title=title, note=NOTES["maps"])
 
 
 NOTES = {
     "kernels": "Each layer has its own colours, red above zero and blue below, the same for every epoch.",
-    "gradients": "On a fixed validation batch, so that epochs can be compared. Each layer has its own colours, red "
-    "above zero and blue below, the same for every epoch.",
-    "maps": "After the activation. Each layer has its own colours, from zero, the same for every epoch.",
+    "gradients": "On a fixed validation batch; red above zero and blue below. Each layer has its own colours at each "
+    "epoch; compare epochs by the numbers at the colour bars.",
+    "maps": "After the activation. Each layer has its own colours, the same for every epoch: from zero, or, where it "
+    "has negative values, red above zero and blue below.",
 }
 
 
-LIMITS: WeakKeyDictionary[Recording, dict[tuple[str, str], float]] = WeakKeyDictionary()
+def sheet_tiles(recording: Recording, kind: str, epoch: int, *, layers: list[str]) -> dict[str, Tiles]:
+    """At most `MOST_LAYERS` of those of the layers that were recorded at an epoch, evenly spread, and their pictures.
+
+    Raises RecordingError if there is none.
+    """
+    found = {}
+    for layer in layers:
+        tiles = find_tiles(recording, kind, layer, epoch)
+        if tiles is not None:
+            found[layer] = tiles
+    if not found:
+        epochs = sorted({each for layer in layers for each in recording.recorded_epochs(kind, layer)})
+        raise RecordingError(f"no {kind} were recorded at epoch {epoch}: choose one of {epochs}")
+    return {layer: found[layer] for layer in choose(list(found))}
 
 
-def limit(recording: Recording, kind: str, layer: str) -> float:
-    """Where the colours of a layer end; every epoch is decoded for it, so it is found once for all sheets."""
-    known = LIMITS.setdefault(recording, {})
+def find_tiles(recording: Recording, kind: str, layer: str, epoch: int) -> Tiles | None:
+    """A layer's pictures at an epoch, None if it was not recorded then. Raises RecordingError for a damaged file."""
+    return recording.tiles(kind, layer, epoch) if epoch in recording.recorded_epochs(kind, layer) else None
+
+
+class Scale(NamedTuple):
+    """Where the colours of a layer end, and whether it needs some for values below zero."""
+
+    limit: float
+    has_negative: bool
+
+
+SCALES: WeakKeyDictionary[Recording, dict[tuple[str, str], Scale]] = WeakKeyDictionary()
+
+
+def scale(recording: Recording, kind: str, layer: str) -> Scale:
+    """The scale that a layer has at all epochs; each is decoded for it, so it is found once for all sheets."""
+    known = SCALES.setdefault(recording, {})
     if (kind, layer) not in known:
-        known[kind, layer] = find_limit(recording, kind, layer)
+        tiles = [find_tiles(recording, kind, layer, epoch) for epoch in recording.epochs]
+        known[kind, layer] = find_scale([each.decode() for each in tiles if each is not None])
     return known[kind, layer]
 
 
-def find_limit(recording: Recording, kind: str, layer: str) -> float:
-    """A high percentile of a layer's absolute values over all epochs."""
-    values = np.concatenate([np.abs(recording.values(kind, layer, epoch)).ravel() for epoch in recording.epochs])
-    values = values[np.isfinite(values) & (values > 0)]
-    return float(np.percentile(values, PERCENTILE)) if len(values) else 1.0
+def find_scale(pictures: Sequence[NDArray[np.floating]]) -> Scale:
+    """The scale of some pictures, which ends at a high percentile of the absolute values that are not zero."""
+    values = np.concatenate([each[np.isfinite(each) & (each != 0)] for each in pictures])
+    limit = float(np.percentile(np.abs(values), PERCENTILE)) if len(values) else 1.0
+    return Scale(limit, has_negative=bool((values < 0).any()))
 
 
 def spatial_layers(recording: Recording, kind: str) -> list[str]:
@@ -98,14 +155,22 @@ def choose(layers: list[str]) -> list[str]:
 
 def name(recording: Recording) -> str:
     """The run's name as a title has it."""
-    about = recording.about
-    return f"{about.get('model', 'model')} ({about['recipe']})" if "recipe" in about else about.get("model", "model")
+    model, recipe = recording.about.get("model") or "model", recording.about.get("recipe")
+    return f"{model} ({recipe})" if recipe else str(model)
 
 
 def image_name(recording: Recording, image: int) -> str:
-    """What a shown image is, as a title's tail."""
-    about = recording.about
-    return f": {about['classes'][about['labels'][image]]}" if "labels" in about and "classes" in about else ""
+    """What a shown image, counted from 0, is, as a title's tail; empty where the recording does not say.
+
+    `about` is whatever somebody gave to the recorder; its classes may be a list or, by number, a dictionary.
+    """
+    labels, classes = recording.about.get("labels"), recording.about.get("classes")
+    if isinstance(classes, list):
+        classes = {str(number): class_name for number, class_name in enumerate(classes)}
+    if not isinstance(labels, list) or not isinstance(classes, dict) or not 0 <= image < len(labels):
+        return ""
+    label = str(labels[image])  # as JSON, which the recording is stored as, has the keys of a dictionary
+    return f": {classes[label]}" if label in classes else ""
 
 
 def gradient_flow(recording: Recording) -> Figure:
@@ -132,9 +197,7 @@ def dead_channels(recording: Recording) -> Figure:
 
 def stat_chart(recording: Recording, column: str, *, title: str, label: str, is_log: bool = False) -> Figure:
     """One column of the recording's statistics as a chart (layers, epochs)."""
-    rows = [row for row in recording.stats if column in row]
-    if not rows:
-        raise RecordingError(f"this recording has no {column!r} of any layer")
+    rows = recorded_stats(recording, column)
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     values = np.full((len(layers), len(recording.epochs)), np.nan)
     for row in rows:
@@ -144,23 +207,33 @@ def stat_chart(recording: Recording, column: str, *, title: str, label: str, is_
     return plots.layers_over_epochs(values, layers, recording.epochs, title=title, label=label, is_log=is_log)
 
 
+def recorded_stats(recording: Recording, column: str) -> list[dict[str, Any]]:
+    """The rows of the recording's statistics that have a column. Raises RecordingError if there is none."""
+    rows = [row for row in recording.stats if column in row]
+    if not rows:
+        raise RecordingError(f"this recording has no {column!r} of any layer")
+    return rows
+
+
 def activation_histograms(recording: Recording) -> Figure:
-    """How the outputs of some layers, first and last among them, are spread at each epoch."""
-    found = {(row["layer"], row["epoch"]): row for row in recording.stats if "histogram" in row}
-    histograms = {}
-    for layer in choose(list(recording.layers.get("maps", {}))):
-        rows = [found[layer, epoch] for epoch in recording.epochs]
-        histograms[layer] = [(row["low"], row["high"], row["histogram"]) for row in rows]
+    """How the outputs of some layers, first and last among them, are spread at each epoch that they were seen at."""
+    found: dict[str, dict[int, plots.Histogram]] = {}
+    for row in recorded_stats(recording, "histogram"):
+        found.setdefault(row["layer"], {})[row["epoch"]] = row["low"], row["high"], row["histogram"]
+    histograms = {layer: [found[layer].get(epoch) for epoch in recording.epochs] for layer in choose(list(found))}
     return plots.histograms_over_epochs(histograms, recording.epochs, title=f"Outputs by layer, {name(recording)}")
 
 
 def filters_before_and_after(recording: Recording) -> Figure:
-    """The first convolution's kernels at the first recorded epoch and at the last."""
+    """The first convolution's kernels at the first epoch that they were recorded at and at the last."""
     layer = spatial_layers(recording, "kernels")[0]
+    found = {epoch: find_tiles(recording, "kernels", layer, epoch) for epoch in recording.epochs}
+    known = [(epoch, tiles) for epoch, tiles in found.items() if tiles is not None]
     rows = []
-    for epoch in (recording.epochs[0], recording.epochs[-1]):
-        tiles = recording.values("kernels", layer, epoch)[:, 0]
-        rows.append(plots.signed_row(f"{layer}, epoch {epoch}", tiles, limit=limit(recording, "kernels", layer)))
+    for epoch, tiles in (known[0], known[-1]):
+        label, shown = pick_input(recording.layers["kernels"][layer], tiles.decode())
+        limit = scale(recording, "kernels", layer).limit
+        rows.append(plots.signed_row(f"{layer}, epoch {epoch}: {label}", shown, limit=limit))
     return plots.tile_sheet(rows, title=f"Kernels before and after training, {name(recording)}", note=NOTES["kernels"])
 
 

@@ -27,6 +27,11 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
+def list_names(names: str | Iterable[str]) -> list[str]:
+    """One name, or each of several once."""
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
 def convolutions(model: nn.Module) -> dict[str, Any]:
     """The modules whose kernels can be recorded, by name."""
     return {name: m for name, m in name_modules(model) if isinstance(m, (nn.Conv1d, nn.Conv2d)) and is_real(m)}
@@ -80,7 +85,7 @@ class Seen(dict[str, Tensor]):
 
 
 @contextmanager
-def capture(model: nn.Module, layers: Iterable[str], *, keep_graph: bool = False) -> Iterator[Seen]:
+def capture(model: nn.Module, layers: str | Iterable[str], *, keep_graph: bool = False) -> Iterator[Seen]:
     """Collect what each of `layers` gives out while the model runs inside the `with` block.
 
     A module that runs several times in a forward pass also fills `name#2`, `name#3` and so on (`name##2` in a model
@@ -91,7 +96,7 @@ def capture(model: nn.Module, layers: Iterable[str], *, keep_graph: bool = False
     Raises UnknownLayer.
     """
     bare = unwrap(model)
-    modules = {name: find_layer(bare, name) for name in layers}
+    modules = {name: find_layer(bare, name) for name in list_names(layers)}
     seen, calls = Seen(), dict[str, int]()
     separator = "#"
     while any(separator in name for name, _ in bare.named_modules()):

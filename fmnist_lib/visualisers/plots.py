@@ -1,7 +1,8 @@
 """Figures: arrays and rows in, a matplotlib Figure out; nothing is shown and nothing is read.
 
 Letters: n tiles of a row, H height, W width, K classes. Colours: Okabe and Ito's set for lines, red and blue about
-zero for signed values, viridis from zero for the others; all of them can be told apart by the colour-blind.
+zero for signed values, viridis from zero for the others; all of them can be told apart by the colour-blind. What is
+not finite is magenta on a sheet, and counted in words.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import seaborn  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +24,11 @@ from fmnist_lib.visualisers.recording import sample
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>p"
 SIGNED, UNSIGNED = "RdBu_r", "viridis"
+NOT_FINITE = "magenta"
+FAINT = 0.05  # of the colours' limit: a row whose values all stay below it looks blank
 MOST_TICKS = 25  # epochs that are named along an axis
 GAP = 1  # pixels between two tiles
+Histogram = tuple[float, float, Sequence[int]]  # lowest value, highest value, counts of equal bins between them
 STYLE = {"axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -49,8 +53,19 @@ def unsigned_row(label: str, tiles: NDArray[np.floating], *, limit: float) -> Ti
     return TileRow(label, tiles, 0.0, limit, UNSIGNED)
 
 
+def grey_row(label: str, tiles: NDArray[np.floating]) -> TileRow:
+    """A row from black at the lowest finite value to white at the highest."""
+    return TileRow(label, tiles, *finite_range(tiles), "gray")
+
+
+def finite_range(values: NDArray[np.floating]) -> tuple[float, float]:
+    """The lowest and the highest finite value, zeros where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
 def tile_sheet(rows: Sequence[TileRow], *, title: str, note: str = "") -> Figure:
-    """A sheet of tiles, one band and one colour bar per layer."""
+    """A sheet of tiles, one band and one colour bar per layer; a row's label is followed by its `remark`."""
     columns = max(len(row.tiles) for row in rows)
     columns = min(columns, 16)
     heights = [math.ceil(len(row.tiles) / columns) for row in rows]
@@ -76,13 +91,43 @@ def show_mosaic(axes: Axes, row: TileRow, *, columns: int) -> None:
         vmax=row.high if row.high > row.low else row.low + 1,
         interpolation="nearest",
     )
-    axes.set_title(row.label, fontsize=9, loc="left", pad=3)
+    show_not_finite(axes, row, columns=columns)
+    axes.set_title(row.label + remark(row), fontsize=9, loc="left", pad=3)
     axes.set_axis_off()
     axes.set_anchor("W")
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.012, pad=0.008, aspect=12)
+    bar = axes.figure.colorbar(
+        image, ax=axes, fraction=0.012, pad=0.008, aspect=12, extend=pointed_ends(row), extendfrac=0.1
+    )
     ends = sorted({row.low, 0.0, row.high}) if row.low < 0 < row.high else [row.low, row.high]
     bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
     bar.ax.tick_params(labelsize=7)
+
+
+def show_not_finite(axes: Axes, row: TileRow, *, columns: int) -> None:
+    """Lay a colour of its own over what is not finite, which would else look like a gap."""
+    is_finite = np.isfinite(row.tiles)
+    if not is_finite.all():
+        marks = mosaic(np.where(is_finite, np.nan, 1.0), columns=columns)
+        axes.imshow(marks, cmap=ListedColormap([NOT_FINITE]), interpolation="nearest")
+
+
+def pointed_ends(row: TileRow) -> str:
+    """Where values lie beyond the colours of a row, in matplotlib's words for the points of a colour bar."""
+    low, high = finite_range(row.tiles)
+    return ("neither", "min", "max", "both")[(low < row.low) + 2 * (high > row.high)]
+
+
+def remark(row: TileRow) -> str:
+    """What the colours of a row cannot say, in brackets: values beyond them, too faint, all the same or not finite."""
+    low, high = finite_range(row.tiles)
+    missing = np.count_nonzero(~np.isfinite(row.tiles))
+    remarks = [f"{missing} value{'s' if missing > 1 else ''} not finite, {NOT_FINITE}"] if missing else []
+    is_faint = max(-low, high) < FAINT * max(-row.low, row.high)
+    if low == high and missing < row.tiles.size:
+        remarks.append(f"{'all others' if missing else 'all'} {f'{low:.3g}' if low else 'zero'}")
+    elif low < high and (is_faint or pointed_ends(row) != "neither"):
+        remarks.append(f"values from {low:.3g} to {high:.3g}")
+    return f" ({'; '.join(remarks)})" if remarks else ""
 
 
 def mosaic(tiles: NDArray[np.floating], *, columns: int) -> NDArray[np.floating]:
@@ -245,9 +290,11 @@ def layers_over_epochs(
 
 
 def histograms_over_epochs(
-    histograms: Mapping[str, Sequence[tuple[float, float, Sequence[int]]]], epochs: Sequence[int], *, title: str
+    histograms: Mapping[str, Sequence[Histogram | None]], epochs: Sequence[int], *, title: str
 ) -> Figure:
-    """How a layer's outputs are spread, epoch by epoch: layer -> per epoch (low, high, counts), a panel per layer.
+    """How a layer's outputs are spread, epoch by epoch: layer -> a histogram per epoch, a panel per layer.
+
+    None, where a layer has no histogram, leaves an empty column; each layer needs one at least.
 
     Source: fast.ai's colourful dimension; brightness is the logarithm of the count.
     """
@@ -255,9 +302,11 @@ def histograms_over_epochs(
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
     panels = figure.subplots(1, len(histograms), squeeze=False)[0]
     for axes, (layer, rows) in zip(panels, histograms.items(), strict=True):
-        bottom, top = min(low for low, _, _ in rows), max(high for _, high, _ in rows)
+        known = [row for row in rows if row is not None]
+        bottom, top = min(low for low, _, _ in known), max(high for _, high, _ in known)
         edges = np.linspace(bottom, top if top > bottom else bottom + 1, 41)
-        columns = [rebin(low, high, counts, edges) for low, high, counts in rows]
+        empty = np.full(len(edges) - 1, np.nan)
+        columns = [empty if row is None else rebin(*row, edges) for row in rows]
         axes.pcolormesh(np.arange(len(epochs) + 1) - 0.5, edges, np.log1p(columns).T, cmap=UNSIGNED)
         name_epochs(axes, epochs, most=MOST_TICKS // 2)
         axes.set_title(layer, fontsize=9)

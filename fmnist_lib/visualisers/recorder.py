@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device, refuse_what_cannot_run
 from fmnist_lib.visualisers.channels import AXES, ChannelAxes, mark, picture_axes
-from fmnist_lib.visualisers.hooks import capture, convolutions, find_layer, kernels_out_of_reach, unwrap
+from fmnist_lib.visualisers.hooks import capture, convolutions, find_layer, kernels_out_of_reach, list_names, unwrap
 from fmnist_lib.visualisers.measures import (
     Choice,
     are_class_scores,
@@ -81,8 +81,8 @@ class Recorder:
         model: nn.Module,
         *,
         probe: Probe,
-        layers: Iterable[str] | None = None,
-        gradient_layers: Iterable[str] | None = None,
+        layers: str | Iterable[str] | None = None,
+        gradient_layers: str | Iterable[str] | None = None,
         loss: Loss = functional.cross_entropy,
         inputs: Inputs | None = None,
         output: Choice | None = None,
@@ -96,8 +96,8 @@ class Recorder:
         self.model = model
         self.probe = check_probe(probe)
         self.loss, self.inputs, self.output, self.target = loss, inputs, output, target
-        self.map_layers = list(default_layers(bare) if layers is None else dict.fromkeys(layers))
-        self.gradient_layers = set(self.map_layers if gradient_layers is None else gradient_layers)
+        self.map_layers = default_layers(bare) if layers is None else list_names(layers)
+        self.gradient_layers = set(self.map_layers if gradient_layers is None else list_names(gradient_layers))
         for layer in (*self.map_layers, *self.gradient_layers):
             find_layer(bare, layer)
         if extra := self.gradient_layers - set(self.map_layers):

@@ -251,6 +251,7 @@ def test_a_move_to_nowhere_changes_nothing(recording: Recording) -> None:
 @pytest.mark.parametrize("use", ["widget", "_connect", "_repr_mimebundle_", "_ipython_display_", "nothing"])
 def test_a_dropped_explorer_goes_with_its_wire(recording: Recording, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("IPython.display.display", lambda data, raw: None)
+    gc.collect()  # what tests before left
     known = set(ipywidgets.widgets.widget._instances)
     explorer = Explorer(recording)
     if use != "nothing":
@@ -263,7 +264,7 @@ def test_a_dropped_explorer_goes_with_its_wire(recording: Recording, use: str, m
     del explorer
     gc.collect()
     assert not any(end() for end in ends)
-    assert set(ipywidgets.widgets.widget._instances) == known
+    assert set(ipywidgets.widgets.widget._instances) <= known
 
 
 def test_a_box_keeps_the_explorer_whose_widget_it_holds(recording: Recording) -> None:

@@ -153,7 +153,7 @@ def test_no_epochs() -> None:
 
 def test_no_convolutions() -> None:
     recording = seal(fill(builder(), "maps", "act", (3, 4, 5, 5)))
-    with pytest.raises(ExplorerError, match="'kernels': choose one of maps"):
+    with pytest.raises(ExplorerError, match="no kernels were recorded here, but maps"):
         Explorer(recording, kind="kernels")
 
 

@@ -2,10 +2,12 @@
 
 import math
 import tracemalloc
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
@@ -156,9 +158,76 @@ def test_a_sheet_has_a_band_and_a_scale_for_each_row() -> None:
         shown = np.ma.asarray(picture.get_array()).filled(np.nan)
         assert np.array_equal(shown, plots.mosaic(row.tiles, columns=16), equal_nan=True)
         assert (picture.norm.vmin, picture.norm.vmax) == (row.low, row.high)
-        assert axes.get_title(loc="left") == row.label
+        assert axes.get_title(loc="left").startswith(row.label)
     scales = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes if not axes.images]
     assert ["-0.5", "0", "0.5"] in scales and ["0", "2"] in scales
+
+
+def draw_row(row: plots.TileRow) -> tuple[Axes, Any]:
+    """The band of a sheet of one row, and its colour bar."""
+    figure = plots.tile_sheet([row], title="")
+    FigureCanvasAgg(figure).draw()
+    (band,) = [axes for axes in figure.axes if axes.images]
+    return band, band.images[0].colorbar
+
+
+@pytest.mark.parametrize("make_row", [plots.signed_row, plots.unsigned_row])
+@pytest.mark.parametrize(
+    ("values", "ends", "label"),
+    [
+        ([0.0, 1.0], "neither", "conv"),
+        ([0.0, 0.5], "neither", "conv"),
+        ([0.5, 1e6], "max", "conv (values from 0.5 to 1e+06)"),
+        ([-2.85, 0.5], "min", "conv (values from -2.85 to 0.5)"),
+        ([-2.85, 1e6], "both", "conv (values from -2.85 to 1e+06)"),
+        ([0.0, 1e-6], "neither", "conv (values from 0 to 1e-06)"),
+        ([0.0, 0.0], "neither", "conv (all zero)"),
+        ([0.5, 0.5], "neither", "conv (all 0.5)"),
+        ([3.0, 3.0], "max", "conv (all 3)"),
+        ([0.0, 1.0, np.nan], "neither", "conv (1 value not finite, magenta)"),
+        ([0.5, 2.0, np.nan, np.inf], "max", "conv (2 values not finite, magenta; values from 0.5 to 2)"),
+        ([0.0, -np.inf, np.nan], "neither", "conv (2 values not finite, magenta; all others zero)"),
+        ([np.nan, np.nan, np.nan], "neither", "conv (3 values not finite, magenta)"),
+    ],
+)
+def test_what_colours_cannot_show_is_said(make_row: Any, values: list[float], ends: str, label: str) -> None:
+    band, bar = draw_row(make_row("conv", np.reshape(values, (-1, 1, 1)), limit=1.0))
+    assert bar.extend == ends
+    assert band.get_title(loc="left") == label
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_what_is_not_finite_has_a_colour_and_gaps_have_none(count: int) -> None:
+    """Against the pixels that are drawn: magenta where a value is not finite, white in the gaps."""
+    tiles = np.linspace(0.1, 1, 20).reshape(5, 2, 2)
+    tiles.flat[:count] = [np.nan, np.inf, -np.inf, np.nan] * 5 if count == 20 else np.nan
+    band, _ = draw_row(plots.unsigned_row("maps", tiles, limit=1.0))
+    canvas = np.asarray(cast(FigureCanvasAgg, band.figure.canvas).buffer_rgba())
+    sheet = plots.mosaic(np.arange(20.0).reshape(5, 2, 2), columns=5)  # a value's number, NaN in the gaps
+    for (y, x), number in np.ndenumerate(sheet):
+        column, line = band.transData.transform((x, y))
+        drawn = tuple(canvas[len(canvas) - 1 - int(line), int(column), :3])
+        expected = "gap" if np.isnan(number) else "not finite" if number < count else "value"
+        assert {(255, 255, 255): "gap", (255, 0, 255): "not finite"}.get(drawn, "value") == expected
+
+
+@pytest.mark.parametrize("values", [[0.0, 2.0, 1.0], [np.nan, -1.0, 1.0], [3.0, 3.0, 3.0], [np.nan] * 3])
+def test_a_grey_row_spans_what_is_finite(values: list[float]) -> None:
+    row = plots.grey_row("input", np.reshape(values, (1, 1, 3)))
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    assert (row.low, row.high) == (min(finite), max(finite))
+    assert draw_row(row)[1].extend == "neither"
+
+
+def test_an_epoch_without_a_histogram_is_an_empty_column() -> None:
+    rows = [None, (0.0, 4.0, [1, 2]), None, (0.0, 8.0, [3, 4])]
+    figure = plots.histograms_over_epochs({"late": rows}, [0, 1, 2, 3], title="")
+    figure.canvas.draw()
+    mesh = figure.axes[0].collections[0]
+    assert isinstance(mesh, QuadMesh)
+    counts = np.ma.masked_invalid(np.asarray(mesh.get_array()))
+    assert np.ma.getmaskarray(counts).all(0).tolist() == [True, False, True, False]
+    assert np.expm1(counts).sum(0).compressed() == pytest.approx([3, 7])
 
 
 def test_a_grid_shows_each_image_under_its_title() -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from zoo import Framed, assert_close, make_net, make_probe, record
 
 from fmnist_lib.visualisers.borrow import NotRecordable
-from fmnist_lib.visualisers.explorer import Explorer
+from fmnist_lib.visualisers.explorer import Explorer, ExplorerError
 from fmnist_lib.visualisers.hooks import capture
 from fmnist_lib.visualisers.recorder import Probe, Recorder
 from fmnist_lib.visualisers.recording import Recording
@@ -274,3 +274,48 @@ def test_a_capture_knows_which_layer_a_call_was_of() -> None:
     with capture(model, ["a", "b"]) as seen:
         model(PROBE.images)
     assert seen.layers == {"a": "a", "b": "b"}
+
+
+RECORDER = Recorder(make_net(), probe=PROBE)
+RECORDER.snapshot(0)
+RECORDING = RECORDER.recording()
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "a number of images": (lambda: Explorer(RECORDING, images=3), r"images=3: give a list, such as images=\[3\]"),  # type: ignore[arg-type]
+    "no kind": (lambda: Explorer(RECORDING, kind=[]), "no kind chosen: choose from kernels"),
+    "kind of None": (lambda: Explorer(RECORDING, kind=None), "kind=None: give a list"),  # type: ignore[arg-type]
+    "a layer of another kind": (
+        lambda: Explorer(RECORDING, layers=["conv1"]),
+        "no maps of 'conv1' were recorded, but kernels, gradients: choose another kind, or one of act1, act2",
+    ),
+    "a layer that is none": (lambda: Explorer(RECORDING, layers=["conv9"]), "no layer 'conv9'"),
+    "one of the letters": (lambda: Explorer(RECORDING, layers="act9"), "no layer 'act9'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_with_an_explorer_are_told(name: str) -> None:
+    act, message = MISTAKES[name]
+    with pytest.raises(ExplorerError, match=message):
+        act()
+
+
+def test_an_explorer_of_a_network_without_pictures_says_why() -> None:
+    recording = record(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU()), PROBE)
+    with pytest.raises(ExplorerError, match=r"no maps were recorded here, but nothing .*no picture per image"):
+        Explorer(recording)
+
+
+def test_one_layer_needs_no_list() -> None:
+    recording = record(make_net(), PROBE, layers="act1", gradient_layers="act1")
+    assert list(recording.layers["maps"]) == ["act1"]
+    assert Explorer(recording, layers="act1").position["layer"] == "act1"
+    with capture(make_net(), "act2") as seen:
+        pass
+    assert seen == {}
+
+
+def test_numpys_numbers_stand_where_sliders_do() -> None:
+    explorer = Explorer(RECORDING, channel=np.int64(1), image=torch.tensor(1))
+    assert explorer.position["channel"] == 1
+    assert "np." not in explorer.code() and "tensor" not in explorer.code()
+    assert type(explorer.move(channel=np.int16(2)).position["channel"]) is int

@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.core import Explorer
-from fmnist_lib.visualisers.explorer.errors import ExplorerError
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list
 from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, name_sources, open_recording
 
 
@@ -13,7 +13,7 @@ def compare(
     *sources: RecordingLike | Explorer,
     kind: str | Sequence[str] = "maps",
     names: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     images: Sequence[int] | None = None,
     caption: str = "",
     **position: Any,
@@ -26,7 +26,7 @@ def compare(
     """
     if len(sources) < 2:
         raise ExplorerError("compare needs at least two recordings or explorers")
-    kinds = [kind] if isinstance(kind, str) else list(kind)
+    kinds = as_list("kind", kind)
     panels = [make_panel(source, kinds, layers=layers, images=images) for source in sources]
     name_panels(panels, names)
     paths = name_sources(sources)
@@ -40,7 +40,7 @@ def make_panel(
     source: RecordingLike | Explorer,
     kinds: Sequence[str],
     *,
-    layers: Sequence[str] | None,
+    layers: str | Sequence[str] | None,
     images: Sequence[int] | None,
 ) -> Panel:
     """The part of one source that is compared. Raises ExplorerError."""

@@ -11,7 +11,7 @@ from torch import nn
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
 from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
-from fmnist_lib.visualisers.explorer.errors import ExplorerError
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list
 from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
@@ -54,11 +54,11 @@ class Explorer:
         image: int | None = None,
         scale: str | None = None,
         view: str = "sheet",
-        layers: Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         images: Sequence[int] | None = None,
         caption: str = "",
     ) -> None:
-        kinds = [kind] if isinstance(kind, str) else list(kind)
+        kinds = as_list("kind", kind)
         panel = Panel(open_recording(recording), kinds=kinds, layers=layers, images=images)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
         options = {"layers": layers and list(layers), "images": images and list(images)}
@@ -105,7 +105,7 @@ class Explorer:
         images: Images,
         *,
         layer: str | None = None,
-        layers: Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         layout: str | Mapping[str, str] | None = None,
         output: Choice | None = None,
         labels: Sequence[int] | None = None,
@@ -129,7 +129,7 @@ class Explorer:
         panel = LivePanel(
             model,
             images,
-            layers=layers or ([layer] if layer else None),
+            layers=as_list("layers", layers or layer) if layers or layer else None,
             layout=layout,
             output=output,
             labels=labels,

@@ -1,6 +1,6 @@
 """The one exception of the explorer, and the check that raises it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from fmnist_lib.errors import LabError
@@ -16,3 +16,17 @@ def check(what: str, value: Any, valid: Collection[Any]) -> None:
         return
     shown = ", ".join(map(str, list(valid)[:40])) + (" ..." if len(valid) > 40 else "")
     raise ExplorerError(f"no {what} {value!r}: choose one of {shown or '(there is none)'}")
+
+
+def as_list(what: str, value: Any) -> list[Any]:
+    """One name or several as a list, numpy's numbers made plain. Raises ExplorerError for a number or nothing."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable):
+        raise ExplorerError(f"{what}={value!r}: give a list, such as {what}=[{0 if value is None else value!r}]")
+    return [plain(item) for item in value]
+
+
+def plain(value: Any) -> Any:
+    """Python's own number for one of numpy or torch."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value

@@ -5,12 +5,11 @@ Letters: N images (of a kernel: its input channels), C channels, H height, W wid
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, check
 from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles
 
 KERNEL_KINDS = ("kernels", "gradients")
@@ -54,14 +53,14 @@ class Panel:
         recording: Recording,
         *,
         kinds: Sequence[str],
-        layers: Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
         images: Sequence[int] | None = None,
     ) -> None:
+        layers = None if layers is None else as_list("layers", layers)
+        images = None if images is None else as_list("images", images)
         if not recording.epochs:
             raise ExplorerError("the recording has no epochs: take at least one snapshot")
-        for kind in kinds:
-            check("kind", kind, KINDS)
-            check("kind recorded here", kind, recording.kinds)
+        check_kinds(kinds, recording)
         self.recording = recording
         self.kinds = list(kinds)
         self.epochs = recording.epochs
@@ -200,12 +199,28 @@ def choose_layers(recording: Recording, kind: str, wanted: Sequence[str] | None)
     return [layer for layer in recording.layers[kind] if wanted is None or layer in wanted]
 
 
+def check_kinds(wanted: Sequence[str], recording: Recording) -> None:
+    """Raise ExplorerError for a kind that there is not, or that was not recorded, with the recorder's reasons."""
+    if not wanted:
+        raise ExplorerError(f"no kind chosen: choose from {', '.join(recording.kinds)}")
+    for kind in wanted:
+        check("kind", kind, KINDS)
+        if kind not in recording.kinds:
+            reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(recording.skipped.items())[:3])
+            have = ", ".join(recording.kinds) or "nothing"
+            raise ExplorerError(f"no {kind} were recorded here, but {have}" + (f" ({reasons})" if reasons else ""))
+
+
 def check_layers(wanted: Sequence[str] | None, recording: Recording, kinds: Sequence[str]) -> None:
-    """Raise ExplorerError for a wanted layer that none of the kinds has."""
-    known: dict[str, Any] = {}
-    for kind in kinds:
-        known.update(recording.layers[kind])
+    """Raise ExplorerError for a wanted layer that none of the kinds has, and say what else there is of it."""
+    known = list(dict.fromkeys(layer for kind in kinds for layer in recording.layers[kind]))
     for layer in wanted or ():
+        elsewhere = [kind for kind in recording.kinds if layer in recording.layers[kind]]
+        if layer not in known and elsewhere:
+            raise ExplorerError(
+                f"no {' or '.join(kinds)} of {layer!r} were recorded, but {', '.join(elsewhere)}: choose another kind, "
+                f"or one of {', '.join(known)}"
+            )
         check("layer", layer, known)
     if wanted is not None and not wanted:
         raise ExplorerError(f"no layer chosen: choose from {', '.join(known)}")
