@@ -130,10 +130,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+KEPT = "What was finished is kept. Run the same command again for the rest."
+
+
 def add(commands: Any, name: str, run: Any, describe: Any, text: str) -> argparse.ArgumentParser:
     """A command with the options that all have."""
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    command.set_defaults(run=run, describe=describe, after_interrupt=lambda _: "Nothing was changed.")
+    command.set_defaults(run=run, describe=describe, after_interrupt=lambda _: KEPT)
     command.add_argument("--json", action="store_true", help="print one JSON object on stdout, and nothing else there")
     command.add_argument("--debug", action="store_true", help="show the traceback of a failure")
     return command

@@ -85,7 +85,11 @@ def name_folder(data_folder: Path | str | None) -> Location | None:
     chosen = data_folder or os.environ.get("FMNIST_DATA")
     if not chosen:
         return None
-    return Location("the folder given" if data_folder else "FMNIST_DATA", Path(chosen).expanduser().absolute())
+    name = "the folder given" if data_folder else "FMNIST_DATA"
+    try:
+        return Location(name, Path(chosen).expanduser().absolute())
+    except RuntimeError as error:  # ~somebody whom this machine does not know
+        raise DataError(f"{name}, {chosen}: {error}") from error
 
 
 def _places() -> list[Location]:
@@ -300,11 +304,11 @@ def _command(*words: str, folder: str) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Keep other processes from fetching the same; the system frees the lock of a process that dies.
 
-    After PATIENCE, or on a file system without locks, go on: parts have names of their own, and at worst the set is
+    After PATIENCE, or where no file can be locked, go on: parts have names of their own, and at worst the set is
     fetched twice.
     """
     lock = FileLock(path, timeout=PATIENCE)
-    with suppress(Timeout, NotImplementedError):
+    with suppress(Timeout, NotImplementedError, OSError):
         lock.acquire()
     try:
         yield

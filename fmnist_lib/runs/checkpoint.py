@@ -7,6 +7,7 @@ notices a flipped bit.
 """
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -176,8 +177,8 @@ def fit_or_load(
     # What ranks that were started anew have to go on from is not to be replaced.
     is_fresh = fresh and not world.restarted
     run, resume = world.share(lambda: open_run(wanted, fresh=is_fresh))
-    if run.is_finished and resume is None:
-        return run
+    if run.is_finished:
+        return run  # also one whose weights were just mended from its last state
     device, model = site.place(), run.untrained_model()
     own = batches(run)
     world.share(lambda: check_room(run, model, tell, stored=[] if resume is None else run.stored_epochs()))
@@ -317,7 +318,8 @@ def state_path(path: Path, epoch: int) -> Path:
 
 def stored_epochs(path: Path) -> list[int]:
     """The epochs whose state is on disk."""
-    return sorted(int(file.stem.split("_")[1]) for file in (path / "epochs").glob("epoch_*.state"))
+    names = [re.fullmatch(r"epoch_(\d+)\.state", file.name) for file in (path / "epochs").glob("epoch_*.state")]
+    return sorted(int(name[1]) for name in names if name)  # a copy made by hand is none of ours
 
 
 def newest_state(path: Path) -> dict[str, Any] | None:

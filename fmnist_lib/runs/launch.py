@@ -4,16 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from fmnist_lib import data
 from fmnist_lib.errors import LabError
 from fmnist_lib.runs import record
 from fmnist_lib.runs.checkpoint import Run, fit_or_load, say_nothing
 from fmnist_lib.runs.measure import measure_run
 from fmnist_lib.runs.places import Site, home, run_folder
+from fmnist_lib.runs.progress import NotebookCurve, TerminalBar, in_notebook
 from fmnist_lib.runs.teacher import ask_teacher
 from fmnist_lib.training.loop import Observer
 from fmnist_lib.training.parallel import joined
 from fmnist_lib.training.recipes import Recipe, find_recipe
+from fmnist_lib.visualisers.recording import Recording, RecordingError
 
 HERE = Site()
 
@@ -44,11 +48,23 @@ def train_run(
     with joined(site.device) as world:
         site = replace(site, world=world)
         wanted = Run(path, model_name, recipe, seed)
+        used: list[torch.device] = []  # the CPU, where a device computes wrongly: then it measures and records, too
+        on_epoch = [lambda training: used.append(training.device), *on_epoch]
         run = fit_run(wanted, site=site, fresh=fresh, observers=observers, on_epoch=on_epoch, tell=tell)
+        if used and used[-1].type == "cpu":
+            site = replace(site, device="cpu")
         measure_run(run, ("val", "test"), site=site)  # opens the test set, once
-        if world.is_first and not (run.path / "recording.npz").exists() and run.stored_epochs():
+        if world.is_first and run.stored_epochs() and not is_recorded(run):
             record.record_run(run, site=site)
     return run
+
+
+def is_recorded(run: Run) -> bool:
+    """Whether there is a whole recording, and of the training as far as it has come."""
+    try:
+        return Recording.load(run.path / "recording.npz").epochs[-1:] == [run.epochs_done]
+    except RecordingError:
+        return False
 
 
 def fit_run(
@@ -101,8 +117,6 @@ def train_or_load(
 
     `recipe` is a Recipe or the name of one. Raises what `train_run` raises, and Stopped at an interrupt.
     """
-    from fmnist_lib.runs.progress import NotebookCurve  # it needs IPython, which training without a notebook does not
-
     if isinstance(recipe, str):
         recipe = find_recipe(recipe, model_name)
     path = run_folder(model_name, recipe.name, seed=seed)
@@ -111,7 +125,8 @@ def train_or_load(
             f"No run in {path}, so it is trained now. Runs are looked for in checkpoints/ of this folder or the "
             f"nearest one above ({home()}); FMNIST_HOME names another."
         )
-    curve = NotebookCurve(f"{model_name}, recipe {recipe.name}")
+    title = f"{model_name}, recipe {recipe.name}"
+    curve = NotebookCurve(title) if in_notebook() else TerminalBar(title)
     try:
         run = train_run(
             model_name,
@@ -125,5 +140,6 @@ def train_or_load(
     except KeyboardInterrupt:
         done = max(Run(path, model_name, recipe, seed).stored_epochs(), default=0)
         raise Stopped(f"{done} finished epochs are kept in {path}. Run this cell again to go on from there.") from None
-    curve.draw(run.history, note=f"validation accuracy {run.history.epochs[-1]['val_accuracy']:.2%}")
+    if isinstance(curve, NotebookCurve):
+        curve.draw(run.history, note=f"validation accuracy {run.history.epochs[-1]['val_accuracy']:.2%}")
     return run

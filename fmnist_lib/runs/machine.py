@@ -67,6 +67,6 @@ def git_commit() -> str | None:
 def ask_git(*arguments: str) -> str:
     """What git answers in the package's folder. Raises OSError or SubprocessError where there is no git or checkout."""
     answer = subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        ["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=10, check=True
     )
     return answer.stdout.strip()

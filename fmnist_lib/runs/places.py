@@ -28,7 +28,7 @@ class Site:
 def home() -> Path:
     """The folder that holds checkpoints/ and figures/: FMNIST_HOME, else the nearest one above that has them."""
     if chosen := os.environ.get("FMNIST_HOME"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "checkpoints").is_dir()), here)
 

@@ -54,6 +54,13 @@ def epoch_line(training: Training) -> str:
     )
 
 
+def in_notebook() -> bool:
+    """Whether cells can show figures: IPython runs this, and not in a plain terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and type(shell).__name__ != "TerminalInteractiveShell"
+
+
 class NotebookCurve:
     """Loss and accuracy in a cell. `step` is for observers=, `epoch` for on_epoch=."""
 
@@ -73,7 +80,7 @@ class NotebookCurve:
 
     def draw(self, history: History, *, note: str, steps_per_epoch: int | None = None) -> None:
         """Put the figure in the place of the one before."""
-        from IPython.display import display  # neither is there, or needed, where there is no notebook
+        from IPython.display import display  # where there is no notebook, it need not be installed
 
         from fmnist_lib.visualisers import plots
 

@@ -28,6 +28,7 @@ from fmnist_lib.training.parallel import count_cores
 from fmnist_lib.training.recipes import BadRecipe, Recipe, find_recipe
 
 HERE = Site()
+ENVIRONMENT = ("processor", "cores", "device", "threads", "torch", "git_commit")  # columns of a row
 
 
 class SweepError(LabError):
@@ -55,11 +56,14 @@ class Entry:
 
 
 def read_entries(path: Path) -> tuple[list[Entry], bool]:
-    """The runs of a sweep's file, and whether the test set is opened. Raises SweepError, BadRecipe, UnknownModel."""
+    """The runs of a sweep's file, and whether the test set is opened. Raises SweepError, BadRecipe, ModelError."""
     try:
         content = json.loads(path.read_text())
         entries = [entry for row in content["runs"] for entry in read_row(row)]
-        return entries, bool(content.get("test", False))
+        test = content.get("test", False)
+        if not isinstance(test, bool):
+            raise TypeError(f'"test" is true or false, not {test!r}')
+        return entries, test
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SweepError(f"{path} is no sweep: {error!r}. See the first lines of fmnist_lib/runs/sweep.py") from error
 
@@ -75,7 +79,7 @@ def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     except TypeError as error:
         raise BadRecipe(f"{row['model']}, {row['recipe']}, changes {changes}: {error}") from error
     for seed in row.get("seeds", [0]):
-        if not isinstance(seed, int) or seed < 0:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             raise SweepError(f"{row['model']}, {recipe.name}: a seed is a whole number from 0, not {seed!r}")
         yield Entry(row["model"], recipe, seed)
 
@@ -102,6 +106,10 @@ def run_sweep(
     rows = {row["key"]: row for row in read_rows(results)}
     left = [entry for key, entry in entries.items() if not is_measured(rows.get(key), test=test)]
     folder = (out or path.with_suffix("")).absolute()
+    if folder.is_file():
+        raise SweepError(
+            f"{folder} is a file, and the runs' folder: give the sweep's file the suffix .json, or use --out"
+        )
     run = partial(run_entry, folder=folder, test=test, site=site)
     tell(f"{len(left)} runs to do, {len(entries) - len(left)} done before")
     for number, row in enumerate(run_on_ray(run, left) if on_ray else map(run, left), start=1):
@@ -156,7 +164,7 @@ def make_row(entry: Entry, run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 2),
         **dict.fromkeys(("val_accuracy", "val_flip", "test_accuracy", "test_flip"), ""),
         **accuracies(run),
-        **{name: run.environment[name] for name in ("processor", "cores", "device", "threads", "torch", "git_commit")},
+        **{name: run.environment.get(name, "") for name in ENVIRONMENT},
     }
     return {name: str(value) for name, value in row.items()}
 
@@ -171,9 +179,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a results file, none if there is no file. Raises SweepError for a file of something else."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        columns, rows = reader.fieldnames or (), list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SweepError(f"{path} cannot be read ({error}): move it away, and it is made anew") from error
     if "key" not in columns or any(None in row for row in rows):
         raise SweepError(f"{path} is no table of a sweep's results: move it away, and it is made anew")
     return rows

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from fmnist_lib.errors import LabError, LabWarning
 from fmnist_lib.training import precision, trial
 from fmnist_lib.training.devices import keep_memory, memory_format
-from fmnist_lib.training.evaluation import evaluate
+from fmnist_lib.training.evaluation import evaluate, evaluation_mode
 from fmnist_lib.training.optimizers import make_average, make_optimizers, move_lr
 from fmnist_lib.training.parallel import ALONE, Shard, World
 from fmnist_lib.training.precision import Plan
@@ -121,7 +121,8 @@ def fit(
     if resume is None:
         notify(on_epoch, training)
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
-        torch.manual_seed(seed * 1_000_003 + epoch + (world.rank << 48))  # no two ranks share dropout's masks
+        # No two ranks share dropout's masks; the largest seeds come round, since a generator takes 64 bits.
+        torch.manual_seed((seed * 1_000_003 + epoch + (world.rank << 48)) % 2**64)
         with precision.applied(training.plan, model):
             train_epoch(training, batches, observers)
         world.average_buffers(model, training.evaluated)
@@ -233,13 +234,13 @@ def start(
     if recipe.batch_size < world.size:
         raise TrainingError(f"a batch of {recipe.batch_size} images is too small for {world.size} ranks: start fewer")
     x, y = next(batches.train(1))
+    refuse_failing(model, x, y, batches, world=world)
     device = trusted_device(model, x, y, recipe, device=device, world=world)
     layout = memory_format(device)
     model.to(device).to(memory_format=layout)
     shard = world.shard(x, y)  # as large as training will see them
     x = shard.x.to(device, memory_format=layout)
-    refuse_lone_image(model, x[:1], batches, world=world)
-    if resume is not None:
+    if resume is not None and resume.get("device", device.type) == device.type:
         plan = Plan.from_dict(resume["plan"])  # tried anew, it might come out otherwise, and the bits with it
     else:
         plan = world.share(lambda: precision.make_plan(model, x, wanted=recipe.precision))  # made by a clock
@@ -271,24 +272,36 @@ def trusted_device(
     return torch.device("cpu")
 
 
-def refuse_lone_image(model: nn.Module, x: Tensor, batches: HasBatches, *, world: World) -> None:
-    """Raise TrainingError if an epoch has a batch of one image, and this model cannot be trained on one (1, ...)."""
-    if world.smallest_shard(batches.smallest) > 1:
-        return
-    state = {name: value.detach().clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
-    flags = [(module, module.training) for module in model.modules()]
-    devices = [x.device] if x.device.type == "cuda" else []
+def refuse_failing(model: nn.Module, x: Tensor, y: Tensor, batches: HasBatches, *, world: World) -> None:
+    """Raise TrainingError, before a run is replaced, for a model that these batches cannot train.
+
+    Tried is the first batch, and one image alone where some rank will get no more.
+    """
+    if min(world.smallest_shard(len(x)), world.smallest_shard(batches.smallest)) == 1:
+        try:
+            compute_loss(model, x[:1], y[:1])
+        except ValueError as error:  # batch norm's "Expected more than 1 value per channel"
+            raise TrainingError(
+                f"an epoch's smallest batch has {batches.smallest} images{' for all ranks' if world.size > 1 else ''}, "
+                f"and a single one cannot be trained on here ({error}): choose another batch_size"
+            ) from error
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            torch.func.functional_call(model.train(), state, (x,))
-    except ValueError as error:  # batch norm's "Expected more than 1 value per channel"
+        compute_loss(model, *world.shard(x, y)[:2])
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise TrainingError(
-            f"an epoch's smallest batch has {batches.smallest} images{' for all ranks' if world.size > 1 else ''}, and "
-            f"a single one cannot be trained on here ({error}): choose another batch_size"
+            f"{type(model).__name__} cannot be trained on images {tuple(x.shape)} with labels {int(y.min())} to "
+            f"{int(y.max())}: {str(error).splitlines()[0]}"
         ) from error
-    finally:
-        for module, was_training in flags:
-            module.training = was_training
+
+
+def compute_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The loss of a batch in training mode, where the model is; it and the random state stay as they are."""
+    place = next(model.parameters()).device
+    state = {name: value.detach().clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    devices = [place] if place.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=devices), evaluation_mode(model):
+        scores = torch.func.functional_call(model.train(), state, (x.to(place, copy=True),))
+        return functional.cross_entropy(scores.float(), y.to(place))
 
 
 def notify(observers: Sequence[Observer], training: Training) -> None:

@@ -224,11 +224,11 @@ def threads_per_rank(environment: Mapping[str, str], *, cores: int) -> int | Non
     torchrun sets it to 1 where several ranks share a machine and it was not set. So 1 among several ranks is taken
     for torchrun's, and any other value for the user's.
     """
-    local_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    local_size = int(told) if (told := environment.get("LOCAL_WORLD_SIZE", "1")).isdecimal() else 1
     chosen = environment.get("OMP_NUM_THREADS")
     if chosen and not (chosen == "1" and local_size > 1):
         return None
-    return max(1, cores // local_size)
+    return max(1, cores // max(1, local_size))
 
 
 def count_cores() -> int:

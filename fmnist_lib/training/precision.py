@@ -81,26 +81,36 @@ def make_plan(model: nn.Module, x: Tensor, *, wanted: str) -> Plan:
     if not trials:
         return Plan(mixed=False, reason="the model has no convolution or linear layer to compute in bf16")
     float32 = sum(trial.float32_seconds for trial in trials)
-    bad = tuple(trial.layer for trial in trials if not trial.is_good(float32))
+    tried = {trial.layer for trial in trials}
+    untried = [name for name in layers_of(model) if name not in tried]
+    bad = (*(trial.layer for trial in trials if not trial.is_good(float32)), *untried)
     faster = sum(trial.float32_seconds if trial.layer in bad else trial.seconds for trial in trials)
     if faster > float32 * 0.95:
         return Plan(mixed=False, reason=f"bf16 saves nothing here: {faster:.2g} s a step, {float32:.2g} s in fp32")
     return Plan(
         mixed=True,
         float32_layers=bad,
-        reason=f"{len(trials) - len(bad)} of {len(trials)} layers right and fast in bf16; all layers together take "
-        f"{faster / float32:.2f} of fp32's time",
+        reason=f"{len(trials) - len(bad) + len(untried)} of {len(trials)} layers right and fast in bf16; all layers "
+        f"together take {faster / float32:.2f} of fp32's time",
     )
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers, by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))}
 
 
 def try_layers(model: nn.Module, x: Tensor) -> list[Trial]:
     """Every convolution and linear layer in both precisions, on the inputs that it gets for `x`."""
     inputs: dict[str, Tensor] = {}
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, (_ConvNd, nn.Linear))}
-    handles = [
-        layer.register_forward_hook(lambda _, args, __, name=name: inputs.update({name: args[0].detach()}))
-        for name, layer in layers.items()
-    ]
+    layers = layers_of(model)
+
+    def keep(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        if args:  # a layer that is called by keyword stays untried, and in float32
+            inputs[names[layer]] = args[0].detach()
+
+    names = {layer: name for name, layer in layers.items()}
+    handles = [layer.register_forward_pre_hook(keep) for layer in names]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so that the best of a few times stands even on a busy machine
     try:
@@ -124,7 +134,8 @@ def try_layer(name: str, layer: nn.Module, x: Tensor) -> Trial:
             started = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 y = layer(x.to(torch.bfloat16) if mixed else x)
-            gradients = torch.autograd.grad(y, [x, *layer.parameters()], torch.ones_like(y))
+            learned = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+            gradients = torch.autograd.grad(y, [x, *learned], torch.ones_like(y))
             times[mixed].append(time.perf_counter() - started)
             results[mixed] = [y.detach(), *gradients]
         if repetition and times[True][-1] > HOPELESS * times[False][-1]:

@@ -147,7 +147,7 @@ def image_grid(images: ArrayLike, titles: Sequence[str], *, columns: int = 10, t
     lines = math.ceil(len(pictures) / columns)
     figure = Figure(figsize=(1.05 * columns, 1.28 * lines + (0.4 if title else 0)), layout="constrained", dpi=100)
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    for axes, picture, text in zip(figure.subplots(lines, columns).flat, pictures, titles, strict=False):
+    for axes, picture, text in zip(figure.subplots(lines, columns, squeeze=False).flat, pictures, titles, strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axes.set_title(text, fontsize=8, pad=2)
     for axes in figure.axes:

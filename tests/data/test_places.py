@@ -110,3 +110,11 @@ def test_home_is_understood_and_an_empty_variable_is_none(
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     put(tmp_path / ".cache" / "fmnist_lib")
     assert data.find().folder == tmp_path / ".cache" / "fmnist_lib"
+
+
+def test_a_user_whom_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="the folder given, ~nosuchuser/x"):
+        data.find("~nosuchuser/x")
+    monkeypatch.setenv("FMNIST_DATA", "~nosuchuser/x")
+    with pytest.raises(DataError, match="FMNIST_DATA, ~nosuchuser/x"):
+        data.find()

@@ -199,6 +199,8 @@ def test_fresh_destroys_nothing_before_the_new_training_is_known_to_be_possible(
         {"recipe": replace(recipe, overrides={"widths": [1]})},
         {"site": Site("cuda:7")},
         {"recipe": replace(recipe, batch_size=57, overrides={"norm_hidden": True})},  # one image is left over
+        {"recipe": replace(recipe, overrides={"num_classes": 5})},  # the labels have ten
+        {"recipe": replace(recipe, overrides={"pooled": [1, 2, 3, 4, 5]})},  # nothing is left of the picture
     ):
         with pytest.raises(LabError):
             train(tmp_path, **{"recipe": recipe, "fresh": True} | changes)
@@ -369,3 +371,17 @@ def test_weights_in_half_precision_are_those_that_the_run_stands_for(tmp_path: P
         assert value.dtype == torch.float32
         assert stored[name].dtype == (torch.float16 if value.ndim > 1 else torch.float32)
         torch.testing.assert_close(value.detach(), trained[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_copy_beside_the_states_is_none_of_them(tmp_path: Path) -> None:
+    run = train(tmp_path)
+    (tmp_path / "epochs" / "epoch_003 (copy).state").touch()
+    assert run.stored_epochs() == [0, 1, 2, 3]
+
+
+def test_a_finished_run_is_mended_without_its_data(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = weights(tmp_path)
+    flip_a_bit(tmp_path / "weights.safetensors")
+    train(tmp_path, batches=no_batches)
+    assert weights(tmp_path) == before

@@ -6,14 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 import fmnist_lib
 from fmnist_lib.data import DataError
-from fmnist_lib.runs import launch, progress
+from fmnist_lib.runs import launch, machine, progress
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.runs.places import Site
+from fmnist_lib.training import loop
+from fmnist_lib.training.loop import Training
 from fmnist_lib.training.recipes import BadRecipe, find_recipe
+from fmnist_lib.visualisers.recording import Recording
 
 SMALL = replace(find_recipe("smoke"), epochs=2, overrides={"widths": [2, 2, 2, 2, 2], "hidden": 8})
 
@@ -65,9 +69,7 @@ def test_a_recipe_may_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(
         launch, "train_run", lambda model, recipe, **_: trained.append(recipe) or Run(home, model, SMALL)
     )
-    monkeypatch.setattr(progress.NotebookCurve, "draw", lambda *_, **__: None)
-    with pytest.raises(IndexError):  # of the history that this run has not
-        launch.train_or_load("alexnet", "fast")
+    launch.train_or_load("alexnet", "fast")
     assert trained == [find_recipe("fast", "alexnet")]
     with pytest.raises(BadRecipe, match="'quick'"):
         launch.train_or_load("alexnet", "quick")
@@ -123,3 +125,47 @@ def test_the_command_line_needs_nothing_that_only_notebooks_need(home: Path) -> 
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
     assert "is not installed: pip install" in done.stderr
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_recording_of_a_training_that_went_on_is_made_anew(home: Path) -> None:
+    def stop(training: Training) -> None:
+        if training.epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch.train_run("alexnet", SMALL, out=home / "run", site=Site("cpu"), on_epoch=[stop])
+    assert launch.record.record_run(Run.load(home / "run"), site=Site("cpu")).epochs == [0, 1]
+    launch.train_run("alexnet", SMALL, out=home / "run", site=Site("cpu"))
+    assert Recording.load(home / "run" / "recording.npz").epochs == [0, 1, 2]
+
+
+def test_a_device_that_computes_wrongly_does_not_measure_or_record_either(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Site] = []
+    monkeypatch.setattr(Site, "place", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(loop, "trusted_device", lambda *_, **__: torch.device("cpu"))
+    monkeypatch.setattr(launch, "measure_run", lambda run, splits, site: asked.append(site))
+    monkeypatch.setattr(launch.record, "record_run", lambda run, site: asked.append(site))
+    launch.train_run("alexnet", SMALL, out=home / "run")
+    assert [site.device for site in asked] == ["cpu", "cpu"]
+
+
+def test_outside_a_notebook_the_terminal_shows_the_training(home: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('IPython', 'anywidget', 'ipywidgets')))\n"
+        "from dataclasses import replace\nfrom fmnist_lib import train_or_load\n"
+        "from fmnist_lib.training.recipes import find_recipe\n"
+        "small = {'widths': [2] * 5, 'hidden': 8}\n"
+        "run = train_or_load('alexnet', replace(find_recipe('smoke'), epochs=1, overrides=small))\n"
+        "print(run.epochs_done)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1"
+    assert "epoch 1 of 1" in done.stderr
+
+
+def test_a_commit_is_dirty_where_any_room_differs() -> None:
+    assert machine.ask_git("rev-parse", "--show-prefix") == "fmnist_lib/"

@@ -162,3 +162,22 @@ def test_without_ray_there_is_one_message(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["sweep", str(write(tmp_path / "sweep.json", row())), "--ray"]) == 1
     assert "pip install ray" in capsys.readouterr().err
+
+
+def test_results_in_another_encoding_are_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "sweep.json", row())
+    file.with_suffix(".csv").write_bytes("key,model\nä".encode("utf-16"))
+    with pytest.raises(sweep.SweepError, match=r"cannot be read .* move it away"):
+        sweep.run_sweep(file)
+
+
+@pytest.mark.parametrize("told", ["false", 1, None])
+def test_the_test_set_is_opened_by_true_alone(tmp_path: Path, told: object) -> None:
+    with pytest.raises(sweep.SweepError, match="true or false"):
+        sweep.run_sweep(write(tmp_path / "sweep.json", row(), test=told))
+
+
+def test_a_sweep_without_a_suffix_is_told_before_the_training(tmp_path: Path) -> None:
+    file = write(tmp_path / "sweep.json", row()).rename(tmp_path / "sweep")
+    with pytest.raises(sweep.SweepError, match="is a file"):
+        sweep.run_sweep(file)

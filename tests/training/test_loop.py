@@ -11,7 +11,7 @@ from torch.nn import functional
 from fmnist_lib import data, models
 from fmnist_lib.data.augment import make_augment
 from fmnist_lib.errors import LabWarning
-from fmnist_lib.training import loop
+from fmnist_lib.training import loop, precision
 from fmnist_lib.training.parallel import World
 from fmnist_lib.training.recipes import RECIPES, BadRecipe, Recipe, find_recipe
 
@@ -294,3 +294,24 @@ def test_a_state_that_lacks_something_is_refused_with_the_reason(missing: str) -
     state = {key: value for key, value in state_after(SMOKE, 1).items() if key != missing}
     with pytest.raises(loop.TrainingError, match=rf"another version.*{missing}"):
         loop.fit(small(), Few(), SMOKE, device="cpu", resume=state)
+
+
+def test_the_largest_seed_trains() -> None:
+    for seed in (20_000_000_000_000, 2**63 - 1):
+        batches = data.batches(dataset="tiny", batch_size=100)
+        history = loop.fit(small(), batches, replace(find_recipe("smoke"), epochs=1), seed=seed)
+        assert len(history.epochs) == 1
+
+
+def test_a_plan_made_on_another_device_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = precision.Plan(mixed=False, reason="made here")
+    monkeypatch.setattr(precision, "make_plan", lambda *_, **__: made)
+    recipe = replace(find_recipe("smoke"), epochs=2)
+    state = state_after(recipe, 1)
+    state["plan"] |= {"mixed": True, "reason": "this GPU has bf16"}
+    batches = data.batches(dataset="tiny", batch_size=recipe.batch_size)
+    arguments = {"device": torch.device("cpu"), "resume": state}
+    assert loop.start(small(), batches, recipe, **arguments).plan.mixed
+    state["device"] = "cuda"
+    with pytest.warns(LabWarning):
+        assert loop.start(small(), batches, recipe, **arguments).plan == made

@@ -143,3 +143,21 @@ def test_a_forward_of_the_layers_own_comes_back() -> None:
     with precision.applied(Plan(mixed=True, float32_layers=("0",)), model):
         assert model[0].forward is not mine
     assert model[0].forward is mine
+
+
+def test_a_plan_keeps_what_is_wrong_or_could_not_be_tried_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.wrong, self.head = nn.Conv2d(1, 4, 3), Wrong(4, 4, 3), nn.Linear(4 * 24 * 24, 10)
+            self.conv.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(input=self.wrong(self.conv(x)).flatten(1))
+
+    real = precision.try_layers
+    fast = lambda trials: [replace(trial, seconds=trial.float32_seconds / 2) for trial in trials]  # noqa: E731 (short)
+    monkeypatch.setattr(precision, "try_layers", lambda model, x: fast(real(model, x)))
+    plan = precision.make_plan(Named(), X, wanted="bfloat16")
+    assert plan.mixed
+    assert plan.float32_layers == ("wrong", "head")

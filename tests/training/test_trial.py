@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fmnist_lib import data, models
 from fmnist_lib.errors import LabWarning
@@ -93,3 +94,16 @@ def test_the_cpu_is_not_tried_against_itself(monkeypatch: pytest.MonkeyPatch) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loop.start(models.build_seeded("resnet18", 0), batches(), RECIPE, device=torch.device("cpu"))
+
+
+def test_a_model_that_draws_for_itself_is_not_taken_for_a_fault() -> None:
+    class Drawing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(784, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(functional.dropout(x.flatten(1), 0.5, self.training))
+
+    x, y = next(batches().train(1))
+    assert trial.find_disagreement(Drawing(), x, y, RECIPE, torch.device("cpu")) == ""

@@ -237,3 +237,8 @@ def test_a_grid_shows_each_image_under_its_title() -> None:
     assert [axes.get_title() for axes in shown] == ["x", "y", "z"]
     for axes, image in zip(shown, images, strict=True):
         assert np.array_equal(np.asarray(axes.images[0].get_array()), image)
+
+
+def test_a_grid_of_one_image() -> None:
+    figure = plots.image_grid(np.zeros((1, 2, 2), np.uint8), ["x"], columns=1)
+    assert [axes.get_title() for axes in figure.axes] == ["x"]
