@@ -299,6 +299,7 @@ def compute_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     place = next(model.parameters()).device
     state = {name: value.detach().clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
     devices = [place] if place.type == "cuda" else []
+    # `evaluation_mode` is here for what it does at its end: every train flag is as it was.
     with torch.no_grad(), torch.random.fork_rng(devices=devices), evaluation_mode(model):
         scores = torch.func.functional_call(model.train(), state, (x.to(place, copy=True),))
         return functional.cross_entropy(scores.float(), y.to(place))

@@ -81,17 +81,16 @@ def make_plan(model: nn.Module, x: Tensor, *, wanted: str) -> Plan:
     if not trials:
         return Plan(mixed=False, reason="the model has no convolution or linear layer to compute in bf16")
     float32 = sum(trial.float32_seconds for trial in trials)
-    tried = {trial.layer for trial in trials}
-    untried = [name for name in layers_of(model) if name not in tried]
-    bad = (*(trial.layer for trial in trials if not trial.is_good(float32)), *untried)
+    bad = [trial.layer for trial in trials if not trial.is_good(float32)]
+    untried = layers_of(model).keys() - {trial.layer for trial in trials}
     faster = sum(trial.float32_seconds if trial.layer in bad else trial.seconds for trial in trials)
     if faster > float32 * 0.95:
         return Plan(mixed=False, reason=f"bf16 saves nothing here: {faster:.2g} s a step, {float32:.2g} s in fp32")
     return Plan(
         mixed=True,
-        float32_layers=bad,
-        reason=f"{len(trials) - len(bad) + len(untried)} of {len(trials)} layers right and fast in bf16; all layers "
-        f"together take {faster / float32:.2f} of fp32's time",
+        float32_layers=(*bad, *sorted(untried)),
+        reason=f"{len(trials) - len(bad)} of {len(trials)} layers right and fast in bf16; all layers together take "
+        f"{faster / float32:.2f} of fp32's time",
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
-from fmnist_lib.visualisers.recording import Recording, RecordingError, Tiles, sample
+from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
 
 MOST_LAYERS = 6  # on one sheet
 MOST_TILES = 16  # of a layer, but for the first one's kernels, which are all shown
@@ -34,12 +34,12 @@ def gradients(recording: Recording, epoch: int) -> Figure:
 def weight_sheet(recording: Recording, kind: str, epoch: int) -> Figure:
     """A sheet of kernels or of their gradients, in colours that are symmetric about zero.
 
-    Kernels have the same colours at every epoch. Gradients, by far the largest at first, would be white at the later
-    ones: their colours are each epoch's own. Raises RecordingError if none were recorded at the epoch.
+    Kernels have the same colours at every epoch. Gradients differ so much in size from epoch to epoch that the smaller
+    ones would be white: their colours are each epoch's own. Raises RecordingError if none were recorded at the epoch.
     """
     rows: list[plots.TileRow] = []
-    for layer, tiles in sheet_tiles(recording, kind, epoch, layers=spatial_layers(recording, kind)).items():
-        values = tiles.decode()
+    for layer in layers_at(recording, kind, epoch, layers=spatial_layers(recording, kind)):
+        values = recording.values(kind, layer, epoch)
         colours = find_scale([values]) if kind == "gradients" else scale(recording, kind, layer)
         shown = values[:MOST_TILES] if rows else values
         label, pictures = pick_input(recording.layers[kind][layer], shown)
@@ -71,8 +71,8 @@ def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure
         raise RecordingError(f"no image {image} in the recording: choose one of 0 to {len(inputs) - 1}")
     image = range(len(inputs))[image]  # from the front: there may be more labels than images, or fewer
     rows = [plots.grey_row("input", inputs[image, :1])]
-    for layer, tiles in sheet_tiles(recording, "maps", epoch, layers=list(recording.layers.get("maps", {}))).items():
-        values = tiles.decode()[image]
+    for layer in layers_at(recording, "maps", epoch, layers=list(recording.layers.get("maps", {}))):
+        values = recording.values("maps", layer, epoch)[image]
         count = recording.layers["maps"][layer]["shape"][1]
         height, width = values.shape[-2:]
         label = f"{layer}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
@@ -92,25 +92,16 @@ NOTES = {
 }
 
 
-def sheet_tiles(recording: Recording, kind: str, epoch: int, *, layers: list[str]) -> dict[str, Tiles]:
-    """At most `MOST_LAYERS` of those of the layers that were recorded at an epoch, evenly spread, and their pictures.
+def layers_at(recording: Recording, kind: str, epoch: int, *, layers: list[str]) -> list[str]:
+    """At most `MOST_LAYERS` of those of the layers that were recorded at an epoch, evenly spread.
 
     Raises RecordingError if there is none.
     """
-    found = {}
-    for layer in layers:
-        tiles = find_tiles(recording, kind, layer, epoch)
-        if tiles is not None:
-            found[layer] = tiles
+    found = [layer for layer in layers if recording.has(kind, layer, epoch)]
     if not found:
         epochs = sorted({each for layer in layers for each in recording.recorded_epochs(kind, layer)})
         raise RecordingError(f"no {kind} were recorded at epoch {epoch}: choose one of {epochs}")
-    return {layer: found[layer] for layer in choose(list(found))}
-
-
-def find_tiles(recording: Recording, kind: str, layer: str, epoch: int) -> Tiles | None:
-    """A layer's pictures at an epoch, None if it was not recorded then. Raises RecordingError for a damaged file."""
-    return recording.tiles(kind, layer, epoch) if epoch in recording.recorded_epochs(kind, layer) else None
+    return choose(found)
 
 
 class Scale(NamedTuple):
@@ -127,8 +118,8 @@ def scale(recording: Recording, kind: str, layer: str) -> Scale:
     """The scale that a layer has at all epochs; each is decoded for it, so it is found once for all sheets."""
     known = SCALES.setdefault(recording, {})
     if (kind, layer) not in known:
-        tiles = [find_tiles(recording, kind, layer, epoch) for epoch in recording.epochs]
-        known[kind, layer] = find_scale([each.decode() for each in tiles if each is not None])
+        epochs = recording.recorded_epochs(kind, layer)
+        known[kind, layer] = find_scale([recording.values(kind, layer, epoch) for epoch in epochs])
     return known[kind, layer]
 
 
@@ -227,11 +218,10 @@ def activation_histograms(recording: Recording) -> Figure:
 def filters_before_and_after(recording: Recording) -> Figure:
     """The first convolution's kernels at the first epoch that they were recorded at and at the last."""
     layer = spatial_layers(recording, "kernels")[0]
-    found = {epoch: find_tiles(recording, "kernels", layer, epoch) for epoch in recording.epochs}
-    known = [(epoch, tiles) for epoch, tiles in found.items() if tiles is not None]
+    epochs = recording.recorded_epochs("kernels", layer)
     rows = []
-    for epoch, tiles in (known[0], known[-1]):
-        label, shown = pick_input(recording.layers["kernels"][layer], tiles.decode())
+    for epoch in (epochs[0], epochs[-1]):
+        label, shown = pick_input(recording.layers["kernels"][layer], recording.values("kernels", layer, epoch))
         limit = scale(recording, "kernels", layer).limit
         rows.append(plots.signed_row(f"{layer}, epoch {epoch}: {label}", shown, limit=limit))
     return plots.tile_sheet(rows, title=f"Kernels before and after training, {name(recording)}", note=NOTES["kernels"])

@@ -65,8 +65,8 @@ def kernels_out_of_reach(model: nn.Module) -> dict[str, str]:
 
 def holds_modules(value: object) -> bool:
     """Whether a list, a tuple or a dictionary has modules in it, which torch does not see there."""
-    values = value.values() if isinstance(value, dict) else value
-    return isinstance(values, (list, tuple, type({}.values()))) and any(isinstance(x, nn.Module) for x in values)
+    values = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(values, (list, tuple)) and any(isinstance(item, nn.Module) for item in values)
 
 
 class Seen(dict[str, Tensor]):

@@ -39,18 +39,19 @@ def choose_output(output: Any, choice: Choice | None, *, labels: Tensor, num_cla
     if choice is not None:
         return take_output(output, choice)
     found = name_tensors(output)
+    if not found:
+        raise NotRecordable(
+            f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
+        )
+    if len(found) == 1:
+        return next(iter(found.values()))
     for name in ("logits", "out"):
         if name in found:
             return found[name]
     scores = [tensor for tensor in found.values() if are_class_scores(tensor, labels.to(tensor.device))]
     fitting = [tensor for tensor in scores if tensor.shape[1] == num_classes] or scores
-    for candidates in (list(found.values()), fitting):
-        if len(candidates) == 1:
-            return candidates[0]
-    if not found:
-        raise NotRecordable(
-            f"the model gave out no tensor, but {type(output).__name__}: record a module that gives out scores"
-        )
+    if len(fitting) == 1:
+        return fitting[0]
     raise NotRecordable(f"the model gives out {describe_outputs(found)}: say which are the scores with output=")
 
 

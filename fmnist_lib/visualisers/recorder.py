@@ -4,8 +4,8 @@ Letters: N images of the probe, C channels, H height, W width, L length of a sig
 """
 
 import json
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -91,8 +91,8 @@ class Recorder:
         classes: Sequence[str] | Mapping[int, str] | None = None,
         about: dict[str, Any] | None = None,
     ) -> None:
-        refuse_what_cannot_run(unwrap(model))
         bare = unwrap(model)
+        refuse_what_cannot_run(bare)
         self.model = model
         self.probe = check_probe(probe)
         self.loss, self.inputs, self.output, self.target = loss, inputs, output, target
@@ -220,17 +220,11 @@ def without_quantised(
 
 def whole_number(epoch: Any) -> int:
     """An epoch as Python's int, from numpy's and torch's too. Raises NotRecordable."""
-    try:
-        number = operator.index(epoch.item() if hasattr(epoch, "item") else epoch)
-    except (TypeError, ValueError, RuntimeError):
-        try:
-            number = int(float(epoch))
-            if number != float(epoch):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            advice = "number the snapshots, by steps perhaps"
-            raise NotRecordable(f"epoch={epoch!r} is no whole number: {advice}") from None
-    return number
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        number = epoch.item() if hasattr(epoch, "item") else epoch
+        if float(number).is_integer():
+            return int(number)
+    raise NotRecordable(f"epoch={epoch!r} is no whole number: number the snapshots, by steps perhaps")
 
 
 def call_model(bare: nn.Module, inputs: Inputs) -> Any:

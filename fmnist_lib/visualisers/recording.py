@@ -187,13 +187,18 @@ class Recording:
         """The pictures of one kind, layer and epoch, as stored. Raises RecordingError."""
         self._check("kind", kind, self.kinds)
         self._check("layer", layer, list(self.layers[kind]))
-        self._check("epoch", epoch, self.recorded_epochs(kind, layer))
+        if not self.has(kind, layer, epoch):
+            self._check("epoch", epoch, self.recorded_epochs(kind, layer))
         key = f"{kind}/{layer}/{epoch}"
         return Tiles(self._read(f"{key}/codes"), self._read(f"{key}/ranges"))
 
     def recorded_epochs(self, kind: str, layer: str) -> list[int]:
         """The epochs that have pictures of a layer; one that first ran later has fewer than the recording."""
-        return [epoch for epoch in self.epochs if f"{kind}/{layer}/{epoch}/codes.npy" in self._names]
+        return [epoch for epoch in self.epochs if self.has(kind, layer, epoch)]
+
+    def has(self, kind: str, layer: str, epoch: int) -> bool:
+        """Whether there are pictures of one kind, layer and epoch."""
+        return f"{kind}/{layer}/{epoch}/codes.npy" in self._names
 
     def values(self, kind: str, layer: str, epoch: int) -> NDArray[np.float32]:
         """The same as numbers; see `KINDS` for the axes."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 from zoo import Framed, assert_close, make_net, make_probe, record
 
 from fmnist_lib.visualisers.borrow import NotRecordable
-from fmnist_lib.visualisers.explorer import Explorer, ExplorerError
+from fmnist_lib.visualisers.explorer import Explorer, ExplorerError, compare
 from fmnist_lib.visualisers.hooks import capture
 from fmnist_lib.visualisers.recorder import Probe, Recorder
 from fmnist_lib.visualisers.recording import Recording
@@ -305,10 +305,16 @@ def test_an_explorer_of_a_network_without_pictures_says_why() -> None:
         Explorer(recording)
 
 
-def test_one_layer_needs_no_list() -> None:
+def test_one_layer_needs_no_list(tmp_path: Path) -> None:
     recording = record(make_net(), PROBE, layers="act1", gradient_layers="act1")
     assert list(recording.layers["maps"]) == ["act1"]
     assert Explorer(recording, layers="act1").position["layer"] == "act1"
+    recording.save(tmp_path / "recording.npz")
+    for explorer in (
+        Explorer(tmp_path / "recording.npz", layers="act1", images=np.array([0, 1])),
+        compare(*[tmp_path / "recording.npz"] * 2, layers="act1", images=np.array([0, 1]), names=("a", "b")),
+    ):
+        assert ", layers=['act1'], images=[0, 1]" in explorer.code()
     with capture(make_net(), "act2") as seen:
         pass
     assert seen == {}

@@ -113,7 +113,7 @@ def describe_layer(panel: Panel, kind: str, layer: str) -> dict[str, Any]:
         "shape": panel.shape(kind, layer),
         "size": codes.shape,
         "epochs": panel.epochs,
-        "recorded": [epoch in panel.recorded_epochs(kind, layer) for epoch in panel.epochs],
+        "recorded": [panel.is_recorded(kind, layer, epoch) for epoch in panel.epochs],
         "numbers": panel.channels(kind, layer),
         "dead": [panel.dead(kind, layer, epoch) for epoch in panel.epochs],
         "grid": vars(make_grid(count, height, width)),

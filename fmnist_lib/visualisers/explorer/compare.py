@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.core import Explorer
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, as_list_or_none
 from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, name_sources, open_recording
 
 
@@ -27,11 +27,11 @@ def compare(
     if len(sources) < 2:
         raise ExplorerError("compare needs at least two recordings or explorers")
     kinds = as_list("kind", kind)
-    panels = [make_panel(source, kinds, layers=layers, images=images) for source in sources]
+    options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
+    panels = [make_panel(source, kinds, **options) for source in sources]
     name_panels(panels, names)
     paths = name_sources(sources)
-    shown = {"layers": layers, "images": images, "names": names}
-    options = {name: value and list(value) for name, value in shown.items()}
+    options["names"] = as_list_or_none("names", names)
     call = f"compare({', '.join(paths)}" if paths else None
     return Explorer._of(panels, position, call=call, options=options, caption=caption)
 
@@ -40,7 +40,7 @@ def make_panel(
     source: RecordingLike | Explorer,
     kinds: Sequence[str],
     *,
-    layers: str | Sequence[str] | None,
+    layers: Sequence[str] | None,
     images: Sequence[int] | None,
 ) -> Panel:
     """The part of one source that is compared. Raises ExplorerError."""

@@ -11,7 +11,7 @@ from torch import nn
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
 from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list
+from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix
 from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
@@ -59,9 +59,9 @@ class Explorer:
         caption: str = "",
     ) -> None:
         kinds = as_list("kind", kind)
-        panel = Panel(open_recording(recording), kinds=kinds, layers=layers, images=images)
+        options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
+        panel = Panel(open_recording(recording), kinds=kinds, **options)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
-        options = {"layers": layers and list(layers), "images": images and list(images)}
         paths = name_sources([recording])
         call = f"Explorer({paths[0]}" if paths else None
         self._set_up([panel], wanted, call=call, options=options, caption=caption)
@@ -129,7 +129,7 @@ class Explorer:
         panel = LivePanel(
             model,
             images,
-            layers=as_list("layers", layers or layer) if layers or layer else None,
+            layers=as_list_or_none("layers", layers or layer),
             layout=layout,
             output=output,
             labels=labels,
@@ -177,8 +177,7 @@ class Explorer:
     def save_png(self, path: Path | str) -> Path:
         """Write what the display shows now as a PNG; gives back the path. Raises ExplorerError for another suffix."""
         path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise ExplorerError(f"{path} is to be a PNG: name it {path.with_suffix('.png')}")
+        check_suffix(path, ".png")
         content = sheet.as_png(sheet.frame_image(self._refreshed(), self._position))
         write_atomically(path, lambda file: file.write(content))
         return path
@@ -189,8 +188,7 @@ class Explorer:
         Raises ExplorerError for a suffix other than .html or .htm.
         """
         path = Path(path)
-        if path.suffix.lower() not in (".html", ".htm"):
-            raise ExplorerError(f"{path} is to be a page: name it {path.with_suffix('.html')}")
+        check_suffix(path, ".html", ".htm")
         page = whole_page(self.html(), title=title)
         write_atomically(path, lambda file: file.write(page.encode()))
         return path

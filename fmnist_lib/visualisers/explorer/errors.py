@@ -1,6 +1,7 @@
 """The one exception of the explorer, and the check that raises it."""
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from fmnist_lib.errors import LabError
@@ -25,6 +26,17 @@ def as_list(what: str, value: Any) -> list[Any]:
     if not isinstance(value, Iterable):
         raise ExplorerError(f"{what}={value!r}: give a list, such as {what}=[{0 if value is None else value!r}]")
     return [plain(item) for item in value]
+
+
+def as_list_or_none(what: str, value: Any) -> list[Any] | None:
+    """The same of what need not be given."""
+    return None if value is None else as_list(what, value)
+
+
+def check_suffix(path: Path, *valid: str) -> None:
+    """Raise ExplorerError, with a name that would do, unless a file's suffix is one of `valid`."""
+    if path.suffix.lower() not in valid:
+        raise ExplorerError(f"cannot write {path} as {' or '.join(valid)}: name it {path.with_suffix(valid[0])}")
 
 
 def plain(value: Any) -> Any:

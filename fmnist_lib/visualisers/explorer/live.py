@@ -100,8 +100,8 @@ class LivePanel(Panel):
         tiles = [self._compute(image)[0][layer] for image in self.ready]
         return Tiles(np.stack([t.codes for t in tiles]), np.stack([t.ranges for t in tiles]))
 
-    def recorded_epochs(self, kind: str, layer: str) -> list[int]:
-        return self.epochs
+    def is_recorded(self, kind: str, layer: str, epoch: int) -> bool:
+        return True
 
     def stored_bytes(self, kind: str, layer: str) -> float:
         return float(len(self.ready) * self.column(kind, layer, 0).codes.size)

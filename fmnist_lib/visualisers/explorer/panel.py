@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, check
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
 from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles
 
 KERNEL_KINDS = ("kernels", "gradients")
 SIGNED_KINDS = ("kernels", "gradients", "map_gradients")  # coloured symmetrically about zero
-# What is shown unless somebody says otherwise. The first epoch's gradients are the largest by far: on a scale that
-# all epochs share the others are blank.
+# What is shown unless somebody says otherwise. The size of gradients differs so much from epoch to epoch that on one
+# scale for all epochs many of them are blank.
 DEFAULT_SCALES = {
     "kernels": "shared",
     "gradients": "epoch",
@@ -53,11 +53,9 @@ class Panel:
         recording: Recording,
         *,
         kinds: Sequence[str],
-        layers: str | Sequence[str] | None = None,
+        layers: Sequence[str] | None = None,
         images: Sequence[int] | None = None,
     ) -> None:
-        layers = None if layers is None else as_list("layers", layers)
-        images = None if images is None else as_list("images", images)
         if not recording.epochs:
             raise ExplorerError("the recording has no epochs: take at least one snapshot")
         check_kinds(kinds, recording)
@@ -113,21 +111,21 @@ class Panel:
 
         Where the layer was not recorded at that epoch there is no value: better no picture than that of another epoch.
         """
-        recorded = self.recorded_epochs(kind, layer)
-        readable = epoch if epoch in recorded else next(iter(recorded), epoch)
+        is_recorded = self.is_recorded(kind, layer, epoch)
+        readable = epoch if is_recorded else next(iter(self.recording.recorded_epochs(kind, layer)), epoch)
         try:
             tiles = self.recording.tiles(kind, layer, readable)
         except RecordingError as error:
             raise ExplorerError(str(error)) from error
-        if epoch not in recorded:
+        if not is_recorded:
             tiles = Tiles(np.full_like(tiles.codes, NOT_FINITE), np.zeros_like(tiles.ranges))
         if kind in KERNEL_KINDS:  # stored as (output, input, H, W)
             return Tiles(tiles.codes.swapaxes(0, 1), tiles.ranges.swapaxes(0, 1))
         return Tiles(tiles.codes[self.shown], tiles.ranges[self.shown])
 
-    def recorded_epochs(self, kind: str, layer: str) -> list[int]:
-        """The epochs at which a layer was recorded."""
-        return self.recording.recorded_epochs(kind, layer)
+    def is_recorded(self, kind: str, layer: str, epoch: int) -> bool:
+        """Whether a layer was recorded at an epoch; one that first ran later was not at the first ones."""
+        return self.recording.has(kind, layer, epoch)
 
     def all_tiles(self, kind: str, layer: str) -> Tiles:
         """The pictures of all epochs, codes uint8 (E, N, C, H, W)."""
@@ -152,7 +150,7 @@ class Panel:
 
     def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
         """Positions, among the kept channels, of those whose map is zero for every image that was looked at."""
-        if kind != "maps" or epoch not in self.recorded_epochs(kind, layer):
+        if kind != "maps" or not self.is_recorded(kind, layer, epoch):
             return []
         numbers = self._dead.get((layer, epoch))
         if numbers is None:

@@ -48,7 +48,7 @@ def describe(axes: Axes, position: Position) -> str:
     for panel, source in enumerate(axes.panels):
         tiles, epoch, _, dead = look(axes, position, panel)
         layer = axes.step(position.kind, position.layer).places[panel].layer
-        is_recorded = source.epochs[epoch] in source.recorded_epochs(position.kind, layer)
+        is_recorded = source.is_recorded(position.kind, layer, source.epochs[epoch])
         words = describe_tiles(tiles, epoch, dead) if is_recorded else ABSENT
         sentences.append(f"{source.title + ': ' if len(axes.panels) > 1 else ''}{words}")
     return "; ".join(sentences)
