@@ -1,7 +1,7 @@
 """Notebooks in a real JupyterLab: written, opened, run, saved and exported."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,13 @@ class Opened:
     lab: Lab
     first: Explorer
     second: Explorer
+    saving: set[Any] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Know which savings the server has not answered yet."""
+        self.page.on("request", lambda it: self.saving.add(it) if it.method == "PUT" else None)
+        self.page.on("requestfinished", lambda it: self.saving.discard(it))
+        self.page.on("requestfailed", lambda it: self.saving.discard(it))
 
     def menu(self, *names: str) -> None:
         """Choose from the menu bar."""
@@ -55,10 +62,13 @@ class Opened:
         return cell.locator(".jp-Cell-outputArea").inner_text().strip()
 
     def save(self) -> None:
-        """Save, and wait until the tab says so."""
+        """Save, and wait until the tab says so and the server is done: it empties the file before it writes it, and
+        JupyterLab's own saving, every two minutes, may be under way."""
         self.page.keyboard.press("Escape")
         self.page.keyboard.press("Control+s")
         self.page.wait_for_function("!document.querySelector('.lm-TabBar-tab.jp-mod-current.jp-mod-dirty')")
+        while self.saving:
+            self.page.wait_for_timeout(20)
 
 
 def open_notebook(browser: Any, lab: Lab, name: str) -> tuple[Any, list[str]]:
