@@ -26,6 +26,7 @@ from fmnist_lib.visualisers.explorer.panel import (
 from fmnist_lib.visualisers.explorer.position import Axes
 from fmnist_lib.visualisers.explorer.wire import Wire
 from fmnist_lib.visualisers.measures import Choice
+from fmnist_lib.visualisers.recording import MAX_CHANNELS
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # The latest that a cell showed and perhaps nobody holds, as by `display(Explorer.live(...))`: they go on answering.
@@ -111,6 +112,7 @@ class Explorer:
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         normalise: Normalise | None = None,
+        channels: int | Sequence[int] = MAX_CHANNELS,
         caption: str = "",
         **position: Any,
     ) -> "Explorer":
@@ -120,8 +122,8 @@ class Explorer:
         them, or bytes, of which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
         is what to look at; by default that is `layer`, else what a Recorder would keep, and `panels[0].skipped` tells
         which of it has no pictures. `layout` says where a layer's channels are and `output` which of several outputs
-        are the scores, as for a Recorder. `labels` and `classes` name the images; `position` is as in Explorer:
-        channel, image, scale, view.
+        are the scores, and `channels` how many of a layer's are shown, or which, as for a Recorder. `labels` and
+        `classes` name the images; `position` is as in Explorer: channel, image, scale, view.
 
         All that is shown is of the weights that the model has then; after more training ask again. An exported page
         keeps the first eight images. Raises ExplorerError, also for what the model itself raises.
@@ -135,6 +137,7 @@ class Explorer:
             labels=labels,
             classes=classes,
             normalise=normalise,
+            channels=channels,
         )
         return cls._of([panel], {"layer": layer, **position}, call=None, options={}, caption=caption)
 
@@ -175,10 +178,13 @@ class Explorer:
         return sheet.paint(self._refreshed(), self._axes.move(self._position, changes), panel)
 
     def save_png(self, path: Path | str) -> Path:
-        """Write what the display shows now as a PNG; gives back the path. Raises ExplorerError for another suffix."""
+        """Write what the display shows now as a PNG, with its labels, scale and input; gives back the path.
+
+        Raises ExplorerError for another suffix.
+        """
         path = Path(path)
         check_suffix(path, ".png")
-        content = sheet.as_png(sheet.frame_image(self._refreshed(), self._position))
+        content = sheet.as_png(sheet.labelled(self._refreshed(), self._position))
         write_atomically(path, lambda file: file.write(content))
         return path
 
