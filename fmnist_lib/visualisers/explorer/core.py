@@ -241,11 +241,11 @@ class Explorer:
     def _indexed(self) -> dict[str, Any]:
         return {**vars(self._position), **self._axes.indices(self._position)}
 
-    def _page(self, contact: bytes) -> str:
+    def _page(self, contact: bytes, *, has_sheet: bool = True) -> str:
         bundle = make_bundle(self._refreshed(), self._position, code=self._code, key=self._key)
         return make_page(
             to_json(bundle),
-            sheet=contact,
+            sheet=contact if has_sheet else None,
             label=f"Explorer: {', '.join(LABELS[kind] for kind in self._axes.kinds)}",
             frame=self._position.frame,
             caption=self.caption,
@@ -261,11 +261,9 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        return {WIDGET_VIEW: view, **self._stored_bundle()}
-
-    def _stored_bundle(self) -> dict[str, Any]:
         contact = self._contact()
-        return {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        stored = {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        return {WIDGET_VIEW: view, **stored}
 
     def _ipython_display_(self) -> None:
         """Show the player, wired to Python, without the widget's own view.
@@ -274,13 +272,18 @@ class Explorer:
         "model not found" to show for it when the notebook is opened again. So the view is not what is shown: the
         player is, and a wire, which is a widget model without a view, finds it on the page. Opened again without a
         kernel the same output is the same player, with nobody at the other end.
+
+        The contact sheet is an output of its own before it, since a picture is what every export and every viewer of
+        notebooks shows, also those that drop scripts and pictures out of HTML; where the player runs it hides it.
         """
         from IPython.display import display
 
         self._connect()
         if any(isinstance(panel, LivePanel) for panel in self.panels):
             SHOWN.append(self)
-        display(self._stored_bundle(), raw=True)
+        contact = self._contact()
+        display({"image/png": contact, "text/plain": str(self)}, raw=True, metadata={"image/png": {"alt": str(self)}})
+        display({"text/html": self._page(contact, has_sheet=False), "text/plain": str(self)}, raw=True)
 
     def __str__(self) -> str:
         place, axes = self._position, self._refreshed()

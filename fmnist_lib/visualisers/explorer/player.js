@@ -57,6 +57,7 @@ class Player {
     this.draw();
     this.root.prepend(this.app);
     this.root.dataset.live = "true";
+    if ("sheetBefore" in this.root.dataset) sheetBefore(this.root)?.classList.add("fmx-stand-in");
     if (this.views.length > 1) this.root.dataset.panels = this.views.length;
     for (const name of Object.keys(this.bundle.kinds)) {
       for (const panel of this.bundle.panels) {
@@ -325,6 +326,15 @@ class Player {
     this.wire.sending = false;
     this.wire.model.save_changes();
   }
+}
+
+// The contact sheet that is an output of its own, right before the player's; wherever one lives, outputs are siblings.
+function sheetBefore(root) {
+  for (let [node, steps] = [root, 0]; node && steps < 8; node = node.parentElement, steps++) {
+    const before = node.previousElementSibling;
+    if (before && !before.matches("style, script")) return before.querySelector("img, .fmx") ? before : null;
+  }
+  return null;
 }
 
 function mount(root) {
