@@ -21,7 +21,7 @@ help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: make report RETRAIN=1 trains every network again; make train MODEL=alexnet RECIPE=original"
 
-report: $(VENV)/.lab ## run all notebooks on the real data, write build/report.html and report.md
+report: $(VENV)/.lab ## run all notebooks on the real data; write report.md, build/report.html and build/report.pdf
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
 
 lab: $(VENV)/.lab ## open JupyterLab in this folder, on the first notebook

@@ -146,7 +146,7 @@ def test_a_sanitised_export_shows_the_contact_sheets(opened: Opened, open_page: 
     pictures = page.locator(".jp-RenderedImage img")
     assert pictures.count() == 3
     for picture in pictures.all():
-        assert picture.is_visible() and "Explorer of" in picture.get_attribute("alt")
+        assert picture.is_visible()
         assert page.evaluate("image => image.naturalWidth", picture.element_handle()) > 400
     assert page.get_by_text("What I saw", exact=False).inner_text() == WORDS.splitlines()[2], "no <p> in sight"
     outputs = "".join(page.locator(".jp-OutputArea-output").all_inner_texts())
