@@ -120,10 +120,12 @@ def learn_by_heart(path: Path, split: str) -> None:
     images, labels = data.load(split, dataset="tiny")
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     torch.manual_seed(0)
-    for _ in range(90):
+    scores = model(data.normalise(images))
+    while scores.argmax(1).eq(labels).float().mean() < 0.98:
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(data.normalise(images)), labels).backward()
+        torch.nn.functional.cross_entropy(scores, labels).backward()
         optimizer.step()
+        scores = model(data.normalise(images))
     storage.save_weights(path / "weights.safetensors", model.state_dict())
     run.evaluation = {}
     from fmnist_lib.runs.measure import measure_run
