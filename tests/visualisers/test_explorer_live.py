@@ -369,7 +369,7 @@ def test_live_shows_and_skips_what_a_recorder_does(make: Callable[[], nn.Module]
     recorder = Recorder(model, probe=Probe(pictures, torch.zeros(1, dtype=torch.int64)))
     recorder.snapshot(0)
     recorded = recorder.recording()
-    names = default_layers(model)
+    names = default_layers(model, [pictures])
     if not recorded.layers["maps"]:
         with pytest.raises(ExplorerError, match=f"no picture to show of {names[0]}: " if names else "no activation"):
             Explorer.live(model, pictures)

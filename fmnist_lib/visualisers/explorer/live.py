@@ -62,7 +62,7 @@ class LivePanel(Panel):
         self._shapes: dict[str, tuple[int, ...]] = {}
         with blaming(model):
             refuse_what_cannot_run(unwrap(model))
-            self._names = list(layers or default_layers(model))
+            self._names = list(layers or default_layers(model, [self.batch[:1]]))
             self._layout = check_layout(layout, self._names)
         self.refresh()
         maps, self.skipped, _ = self._look(self.batch[:1])
@@ -139,7 +139,7 @@ class LivePanel(Panel):
         """The pictures of one image by layer, float32 (C, H, W), why other layers have none, and the scores (1, K)."""
         with blaming(self.model, batch), leave_as_found(self.model) as bare, torch.no_grad():
             bare.eval()
-            with capture(bare, self._names) as seen, ChannelAxes():
+            with ChannelAxes(), capture(bare, self._names) as seen:
                 given = call_model(bare, [batch])
                 scores = choose_output(given, self.output, labels=torch.zeros(1).long(), num_classes=self._num_classes)
             said = {key: self._layout[layer] for key, layer in seen.layers.items() if layer in self._layout}
