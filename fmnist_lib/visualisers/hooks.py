@@ -120,11 +120,16 @@ def capture(model: nn.Module, layers: str | Iterable[str], *, keep_graph: bool =
         if keep_graph and output.requires_grad:
             seen.edges[key] = get_gradient_edge(output)
 
+    def file_module(name: str, output: Tensor) -> None:
+        with walk.paused():
+            file(name, output)
+
+    walk = FunctionWalk(bare, places.__contains__, file)
     handles = [bare.register_forward_pre_hook(start_pass)]
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(make_hook(name, file)))
-        with run_eagerly(), FunctionWalk(bare, places.__contains__, file) if places else nullcontext():
+            handles.append(module.register_forward_hook(make_hook(name, file_module)))
+        with run_eagerly(), walk if places else nullcontext():
             yield seen
     finally:
         for handle in handles:

@@ -8,7 +8,8 @@ function's gets one more `_` at its end. What torch's own layers (`nn.ReLU`) cal
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,11 +44,21 @@ class Walk(TorchFunctionMode):
         self.taken = {name for name, _ in model.named_modules(remove_duplicate=False)}
         self.frames: list[Frame] = []
         self._handles: list[RemovableHandle] = []
+        self._is_paused = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block whose functions are none of the model's, such as what a hook does."""
+        before, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = before
 
     def entering(self, name: str, module: nn.Module, inputs: tuple[Any, Any]) -> None:
         """A module is about to be called with `inputs`, its arguments and keywords."""
 
-    def leaving(self, name: str, module: nn.Module, inputs: tuple[Any, Any], output: Any) -> Any:
+    def leaving(self, name: str, module: nn.Module, output: Any) -> Any:
         """A module has given out `output`; what is returned takes its place, unless it is None."""
 
     def calling(self, place: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -71,17 +82,19 @@ class Walk(TorchFunctionMode):
         if module is self.model:
             self.frames.clear()  # another pass, after one that perhaps failed
         self.frames.append(Frame(module, name, Counter()))
-        self.entering(name, module, (args, kwargs))
+        with self.paused():
+            self.entering(name, module, (args, kwargs))
 
     def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         while self.frames and self.frames.pop().module is not module:
             pass  # inside it one has failed, and the model went on
-        return self.leaving(name, module, (args, kwargs), output)
+        with self.paused():
+            return self.leaving(name, module, output)
 
     def __torch_function__(
         self, function: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if not self.frames or is_layer_of_torch(self.frames[-1].module):
+        if self._is_paused or not self.frames or is_layer_of_torch(self.frames[-1].module):
             return function(*args, **(kwargs or {}))
         return self.calling(self._place(name_function(function)), function, args, kwargs or {})
 
