@@ -8,7 +8,9 @@ from torch import nn
 
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import write_atomically
-from fmnist_lib.visualisers.diagram import drawing
+from fmnist_lib.visualisers.diagram.page import draw_html, whole_page
+from fmnist_lib.visualisers.diagram.picture import draw_picture
+from fmnist_lib.visualisers.diagram.rows import choose_depth, describe_error, summarise
 from fmnist_lib.visualisers.diagram.trace import trace
 
 
@@ -30,21 +32,21 @@ class Diagram:
     def __init__(self, model: nn.Module, inputs: Any, *, depth: int | None = None) -> None:
         several = isinstance(inputs, (tuple, Mapping))
         self.root = trace(model, inputs if several else (inputs,))
-        self.error = drawing.describe_error(self.root)
-        self.depth = drawing.choose_depth(self.root) if depth is None else depth
+        self.error = describe_error(self.root)
+        self.depth = choose_depth(self.root) if depth is None else depth
 
     def svg(self) -> str:
         """A picture for print, whole whatever its size, as it is unfolded at first."""
-        return drawing.draw_svg(self.root, depth=self.depth)
+        return draw_picture(self.root, depth=self.depth)
 
     def html(self) -> str:
         """The diagram that unfolds, as an HTML fragment that needs nothing beside it; printed it is the picture."""
-        return drawing.draw_html(self.root, depth=self.depth)
+        return draw_html(self.root, depth=self.depth)
 
     def save(self, path: Path | str) -> Path:
         """Write a page (.html) or a picture (.svg); gives back the path. Raises DiagramError for another suffix."""
         path = Path(path)
-        makers = {".html": lambda: drawing.whole_page(self.root, depth=self.depth), ".svg": self.svg}
+        makers = {".html": lambda: whole_page(self.root, depth=self.depth), ".svg": self.svg}
         if path.suffix.lower() not in makers:
             raise DiagramError(
                 f"cannot write {path}: name it {path.with_suffix('.html')} or {path.with_suffix('.svg')}"
@@ -57,6 +59,6 @@ class Diagram:
         return {"text/html": self.html(), "text/plain": str(self)}
 
     def __str__(self) -> str:
-        return f"Diagram of {drawing.summarise(self.root)}" + (f"; {self.error}" if self.error else "")
+        return f"Diagram of {summarise(self.root)}" + (f"; {self.error}" if self.error else "")
 
     __repr__ = __str__
