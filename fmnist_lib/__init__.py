@@ -11,6 +11,7 @@ Recorder        records kernels, gradients and feature maps of any `nn.Module`
 capture         what the layers of any `nn.Module` give out, by hooks that come off again
 Explorer        sliders over a recording
 compare         two recordings or more on the same sliders
+Diagram         a network's layers and shortcuts, as they were seen in a forward pass
 
 The rooms, in the order in which data passes them: `data`, `models`, `training`, `runs`, `visualisers`, `report`.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fmnist_lib.models import build as build
     from fmnist_lib.runs.checkpoint import Run as Run
     from fmnist_lib.runs.launch import train_or_load as train_or_load
+    from fmnist_lib.visualisers.diagram import Diagram as Diagram
     from fmnist_lib.visualisers.explorer import Explorer as Explorer
     from fmnist_lib.visualisers.explorer import compare as compare
     from fmnist_lib.visualisers.hooks import capture as capture
@@ -41,8 +43,9 @@ HOMES = {
     "capture": "visualisers.hooks",
     "Explorer": "visualisers.explorer",
     "compare": "visualisers.explorer",
+    "Diagram": "visualisers.diagram",
 }
-__all__ = ["Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "load", "train_or_load"]
+__all__ = ["Diagram", "Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "load", "train_or_load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,7 @@ class Walk(TorchFunctionMode):
         """A module is about to be called with `inputs`, its arguments and keywords."""
 
     def leaving(self, name: str, module: nn.Module, output: Any) -> Any:
-        """A module has given out `output`; what is returned takes its place, unless it is None."""
+        """A module has given out `output`, or has failed; what is returned takes its place, unless it is None."""
 
     def calling(self, place: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A function is called in a place: call it, and return what it gives out."""
@@ -69,7 +69,7 @@ class Walk(TorchFunctionMode):
         for name, module in self.modules.items():
             self._handles += [
                 module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True),
-                module.register_forward_hook(partial(self._leave, name), with_kwargs=True),
+                module.register_forward_hook(partial(self._leave, name), with_kwargs=True, always_call=True),
             ]
         return super().__enter__()
 
@@ -86,8 +86,7 @@ class Walk(TorchFunctionMode):
             self.entering(name, module, (args, kwargs))
 
     def _leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        while self.frames and self.frames.pop().module is not module:
-            pass  # inside it one has failed, and the model went on
+        self.frames.pop()
         with self.paused():
             return self.leaving(name, module, output)
 

@@ -4,6 +4,7 @@ Nothing is guessed. A tensor carries the part that made it, so that a part's sou
 given; what a part changes in place counts as made by it from then on.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,7 @@ class Trace(Walk):
         self.calls: dict[str, int] = {}
         self.top = Part("", "", "")
         self.open: list[tuple[Part, Given]] = [(self.top, [])]  # what is being called, the innermost last
+        self.failed: tuple[Part, Given] | None = None  # what has failed last, unless the model went on
 
     def root(self, kind: str) -> Part:
         """All that was seen: the inputs, what the model called (or itself, if that is nothing), and the output."""
@@ -114,14 +116,16 @@ class Trace(Walk):
         self.open.append((part, given))
 
     def leaving(self, name: str, module: nn.Module, output: Any) -> Any:
-        depth = len(self.frames) + 1
-        (part, given), self.open = self.open[depth], self.open[:depth]
+        part, given = self.open.pop()
+        if output is None and sys.exc_info()[1] is not None:
+            self.failed = self.failed or (part, given)
+            return None
         part.shape = describe_shapes(output)
         if part.parts:
             return None
         changed = list(find_changed(given))
         if isinstance(output, Tensor) and any(output is tensor for tensor, _ in given) and not changed:
-            output = output.view_as(output)  # handed on as it is: what came in must not seem to come from here
+            output = output.detach()  # handed on as it is: what came in must not seem to come from here
         give_out(part, [*tensors_in([output]), *changed])
         return output
 
@@ -130,7 +134,7 @@ class Trace(Walk):
         try:
             output = function(*args, **kwargs)
         except Exception:
-            self.open.append((self._add(place, self._label(place, 1), kind=FUNCTION, given=given), given))
+            self.failed = self._add(place, self._label(place, 1), kind=FUNCTION, given=given), given
             raise
         changed = list(find_changed(given))
         made = [tensor for tensor in tensors_in([output]) if not any(tensor is other for other, _ in given)]
@@ -143,10 +147,10 @@ class Trace(Walk):
 
     def fail(self, error: Exception) -> None:
         """Mark what was being called when the model failed, and say in words what happened."""
-        part, given = self.open[-1]
-        if part.parts or part is self.top:  # between what it calls, in Python of its own
-            part.parts.append(stop := Part("", "stopped", ""))
-            part = stop
+        part, given = self.failed or self.open[-1]
+        if part.parts or part is self.top:  # between what it calls
+            part.parts.append(Part("", f"code of {part.kind or type(self.model).__name__}", ""))
+            part = part.parts[-1]
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         shapes = describe_shapes([tensor for tensor, _ in given])
         part.error = f"failed{f', given {shapes}' if shapes else ''}. {reason}"
@@ -156,6 +160,7 @@ class Trace(Walk):
         return name.removeprefix(f"{self.frames[-caller].name}." if len(self.frames) >= caller else "")
 
     def _add(self, name: str, label: str, *, kind: str, given: Given) -> Part:
+        self.failed = None
         self.calls[name] = self.calls.get(name, 0) + 1
         is_again = bool(name) and self.calls[name] > 1
         part = Part(f"{name}{self.separator}{self.calls[name]}" if is_again else name, label, kind, is_again=is_again)
