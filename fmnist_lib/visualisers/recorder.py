@@ -296,13 +296,21 @@ def describe_probe(probe: Probe, classes: Sequence[str] | Mapping[int, str] | No
     told: dict[str, Any] = {}
     is_class = probe.labels.ndim == 1 and probe.labels.dtype == torch.int64
     if classes is not None:
-        by_number = {int(key): str(name) for key, name in name_inputs(classes)}  # type: ignore[arg-type]
-        told["classes"] = [by_number.get(number, str(number)) for number in range(max(by_number, default=-1) + 1)]
+        told["classes"] = list_classes(classes)
         if is_class and int(probe.labels.max()) >= len(told["classes"]):
             raise NotRecordable(f"{len(told['classes'])} classes, and a label {int(probe.labels.max())}: name them all")
     if is_class:
         told["labels"] = probe.labels[: probe.shown].tolist()
     return told
+
+
+def list_classes(classes: Sequence[str] | Mapping[int, str]) -> list[str]:
+    """The classes' names by number, from 0 to the last one that has a name. Raises NotRecordable."""
+    try:
+        names = {int(key): str(name) for key, name in name_inputs(classes)}  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise NotRecordable(f"classes={classes!r}: give the names in a list, or by number in a dictionary") from None
+    return [names.get(number, str(number)) for number in range(max(names, default=-1) + 1)]
 
 
 def plain_about(about: dict[str, Any]) -> dict[str, Any]:
