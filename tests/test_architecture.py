@@ -42,7 +42,10 @@ OTHERS = {
     "anywidget": {"explorer"},
     "ipywidgets": {"explorer"},
     "traitlets": {"explorer", "report"},
-    **{name: {"report"} for name in ("jinja2", "nbclient", "nbconvert", "nbformat", "pygments")},
+    **{
+        name: {"report"}
+        for name in ("bleach", "jinja2", "latex2mathml", "nbclient", "nbconvert", "nbformat", "pygments", "tomli")
+    },
 }
 
 
