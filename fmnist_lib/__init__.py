@@ -12,6 +12,7 @@ capture         what the layers of any `nn.Module` give out, by hooks that come 
 Explorer        sliders over a recording
 compare         two recordings or more on the same sliders
 explore         any array of up to five axes with sliders of your own
+Diagram         a network's layers and shortcuts, as they were seen in a forward pass
 
 The rooms, in the order in which data passes them: `data`, `models`, `training`, `runs`, `visualisers`, `report`.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fmnist_lib.models import build as build
     from fmnist_lib.runs.checkpoint import Run as Run
     from fmnist_lib.runs.launch import train_or_load as train_or_load
+    from fmnist_lib.visualisers.diagram import Diagram as Diagram
     from fmnist_lib.visualisers.explorer import Explorer as Explorer
     from fmnist_lib.visualisers.explorer import compare as compare
     from fmnist_lib.visualisers.explorer import explore as explore
@@ -44,8 +46,21 @@ HOMES = {
     "Explorer": "visualisers.explorer",
     "compare": "visualisers.explorer",
     "explore": "visualisers.explorer",
+    "Diagram": "visualisers.diagram",
 }
-__all__ = ["Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "explore", "load", "train_or_load"]
+__all__ = [
+    "Diagram",
+    "Explorer",
+    "Probe",
+    "Recorder",
+    "Run",
+    "build",
+    "capture",
+    "compare",
+    "explore",
+    "load",
+    "train_or_load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,6 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional
 from zoo import assert_close, differentiate_weights, make_net, make_probe, record
 
 from fmnist_lib.visualisers.recorder import Probe
@@ -260,13 +259,12 @@ def test_grad_cam_is_captums(make: Any, layer: str) -> None:
     assert_close(recording, "cams", layer, grad_cam_of_captum(copy.deepcopy(model), layer, probe))
 
 
-def test_functional_relus_leave_convolutions_to_be_seen() -> None:
-    class Functional(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(functional.relu(self.conv(x)).flatten(1))
-
-    check(Functional(), make_probe(1, 8, 8), fewest=1)
+def test_functional_relus_are_seen_where_they_are_called() -> None:
+    """Of googlenet's activations none is a module."""
+    torch.manual_seed(0)
+    model, probe = torchvision.models.googlenet(num_classes=4, init_weights=False), make_probe(3, 64, 64)
+    recording = record(model, probe)
+    seen = look(model, probe)
+    assert len(recording.layers["maps"]) == 57
+    for place in recording.layers["maps"]:
+        assert_close(recording, "maps", place, seen[place.removesuffix(".relu")][:2])

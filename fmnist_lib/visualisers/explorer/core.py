@@ -118,8 +118,11 @@ class Explorer:
     ) -> "Explorer":
         """Feature maps of any images, run through the model as the image slider asks for them.
 
-        `images` is a tensor or an array (N, C, H, W), (C, H, W) or (H, W), or a list of them: floats as the model takes
-        them, or bytes, of which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
+        `images` is a tensor or an array, or a list of them or of PIL's images: (N, C, H, W), (N, H, W, C), (C, H, W),
+        (H, W, C), (H, W) or, where that is one channel, (N, H, W), told apart by the channels of the first convolution;
+        signals (N, C, L) or (C, L) for a model of 1-D convolutions; numbers of words (N, T) for one that embeds them.
+        They are floats as the model takes them, or bytes, of which `normalise` makes such floats
+        (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
         is what to look at; by default that is `layer`, else what a Recorder would keep, and `panels[0].skipped` tells
         which of it has no pictures. `layout` says where a layer's channels are and `output` which of several outputs
         are the scores, and `channels` how many of a layer's are shown, or which, as for a Recorder. `labels` and
@@ -296,7 +299,9 @@ class Explorer:
             f"{sheet.describe(axes, place)}"
         )
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """What ipywidgets' error quotes when an explorer is put into a box, which takes widgets alone."""
+        return f"{self} (in a box of ipywidgets use explorer.widget)"
 
 
 def write_call(call: str | None, options: dict[str, Any]) -> Code:
