@@ -259,6 +259,9 @@ def open_recording(source: RecordingLike) -> Recording:
     if not isinstance(source, (str, Path)):
         raise ExplorerError(f"an explorer needs a Recording or the path of one, not {type(source).__name__}")
     path = Path(source)
+    if not path.exists():
+        beside = sorted(each.parent.name for each in path.parent.glob(f"*/{RECORDING}"))
+        raise ExplorerError(f"no recording at {path}" + (f": {path.parent} has {', '.join(beside)}" if beside else ""))
     if path.is_dir():
         path /= RECORDING
     try:
