@@ -9,10 +9,8 @@ the CRC-32 of its members, and never unpickled. Code 255 stands for a value that
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +34,6 @@ NOT_FINITE = 255  # the code; 0 to 254 span a tile's range
 FAR = 64  # interquartile ranges beyond the quartiles from where a value is an outlier
 FEWEST = 16  # values that say what is usual in a tile
 FORMAT = 1
-EFFORT = 1  # of zlib, 1 to 9: the greatest takes four times as long for files that are 3 % smaller
 
 
 class RecordingError(LabError):
@@ -110,9 +107,8 @@ def leave_out_outliers(values: NDArray[np.float32], ranges: NDArray[np.float32])
 class RecordingBuilder:
     """A recording while it is made: pictures and numbers come in, the bytes of a file go out.
 
-    The fields are those of `Recording`; `members` holds the arrays of the file by their names, `packed` those of the
-    epochs that are complete, as compressed as in the file, so that a long training needs no more memory than the file
-    is large; `channels` is how many of a layer's are kept, or which.
+    The fields are those of `Recording`; `members` holds the arrays of the file by their names; `channels` is how many
+    of a layer's are kept, or which.
     """
 
     about: dict[str, Any] = field(default_factory=dict)
@@ -121,7 +117,6 @@ class RecordingBuilder:
     stats: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     members: dict[str, NDArray[Any]] = field(default_factory=dict)
-    packed: list[tuple[zipfile.ZipInfo, bytes]] = field(default_factory=list)
     channels: int | Sequence[int] = MAX_CHANNELS
 
     def keep(self, kind: str, layer: str, epoch: int, pictures: NDArray[np.floating]) -> None:
@@ -160,43 +155,21 @@ class RecordingBuilder:
                 self.layers[kind].setdefault(layer, sampled)
         self.stats += other.stats
         self.skip(other.skipped)
-        self.packed += [*other.packed, *map(compress, other.members, other.members.values())]
+        self.members |= other.members
 
     def pack(self) -> bytes:
         """The recording's file: equal content gives equal bytes. Raises TypeError if JSON cannot hold `about`."""
         names = ("about", "epochs", "layers", "stats", "skipped")
         header = {"format": FORMAT} | {name: getattr(self, name) for name in names}
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=EFFORT) as archive:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             # ZipInfo's own date is fixed, where the name alone would take the clock's.
             archive.writestr(zipfile.ZipInfo("header.json"), json.dumps(header), zipfile.ZIP_DEFLATED)
-            for member, content in (*map(compress, self.members, self.members.values()), *self.packed):
-                write_compressed(archive, member, content)
+            for key, array in self.members.items():
+                member = io.BytesIO()
+                np.lib.format.write_array(member, array, allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
         return buffer.getvalue()
-
-
-def compress(key: str, array: NDArray[Any]) -> tuple[zipfile.ZipInfo, bytes]:
-    """An array as a member of the file: what the file says of it, and its compressed bytes."""
-    plain = io.BytesIO()
-    np.lib.format.write_array(plain, array, allow_pickle=False)
-    deflate = zlib.compressobj(EFFORT, zlib.DEFLATED, -zlib.MAX_WBITS)
-    content = deflate.compress(plain.getbuffer()) + deflate.flush()
-    member = zipfile.ZipInfo(f"{key}.npy")
-    member.compress_type, member.CRC = zipfile.ZIP_DEFLATED, zlib.crc32(plain.getbuffer())
-    member.file_size, member.compress_size = plain.tell(), len(content)
-    return member, content
-
-
-def write_compressed(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: bytes) -> None:
-    """Add a member that is compressed already, for which `zipfile` has no call of its own."""
-    member = copy(member)  # its place is that in this file
-    assert archive.fp is not None
-    member.header_offset = archive.fp.tell()
-    archive.fp.write(member.FileHeader())
-    archive.fp.write(content)
-    archive.filelist.append(member)
-    archive.NameToInfo[member.filename] = member
-    archive.start_dir = archive.fp.tell()  # where the list of members will stand
 
 
 def sample(count: int, most: int) -> list[int]:

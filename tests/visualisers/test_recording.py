@@ -279,29 +279,3 @@ def test_damage_is_told_or_does_no_harm() -> None:
             except RecordingError:
                 errors += 1
     assert errors > len(content) * 1.5  # all cuts, and most flips
-
-
-def test_epochs_are_compressed_as_they_come_and_the_file_is_the_same() -> None:
-    generator = np.random.default_rng(0)
-    at_once, by_epoch = RecordingBuilder(), RecordingBuilder()
-    for epoch in range(5):
-        look = RecordingBuilder(epochs=[epoch])
-        values = generator.random((2, 3, 4, 5))
-        for builder in (look, at_once):
-            builder.keep("maps", "act", epoch, values)
-        at_once.epochs.append(epoch)
-        by_epoch.add(look)
-        assert not by_epoch.members
-        assert by_epoch.pack() == by_epoch.pack()  # asked for in between, too
-    assert by_epoch.pack() == at_once.pack()
-    with zipfile.ZipFile(io.BytesIO(by_epoch.pack())) as archive:
-        assert archive.testzip() is None
-
-
-def test_a_long_training_takes_no_more_memory_than_its_file() -> None:
-    builder = RecordingBuilder()
-    for epoch in range(20):
-        look = RecordingBuilder(epochs=[epoch])
-        look.keep("maps", "act", epoch, np.eye(64)[None, None])
-        builder.add(look)
-    assert sum(len(content) for _, content in builder.packed) < len(builder.pack()) < 20 * 64 * 64 / 4
