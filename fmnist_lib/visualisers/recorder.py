@@ -3,6 +3,7 @@
 Letters: N images of the probe, C channels, H height, W width, L length of a signal, K classes.
 """
 
+import inspect
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -248,11 +249,38 @@ def whole_number(epoch: Any) -> int:
 
 
 def call_model(bare: nn.Module, inputs: Inputs) -> Any:
-    """Call a model with copies of its inputs, where it lies and in its precision. Raises NotRecordable for bytes."""
+    """Call a model with copies of its inputs, where it lies and in its precision.
+
+    What the model itself raises is its own affair; NotRecordable is raised for inputs that it cannot take.
+    """
     prepared = {key: prepare(bare, value) for key, value in name_inputs(inputs)}
-    if isinstance(inputs, Mapping):
-        return bare(**prepared)
-    return bare(*prepared.values())
+    places, keywords = ((), prepared) if isinstance(inputs, Mapping) else (tuple(prepared.values()), {})
+    check_call(bare, places, keywords)
+    try:
+        return bare(*places, **keywords)
+    except RuntimeError as error:
+        whole = [value for value in prepared.values() if isinstance(value, Tensor) and not value.is_floating_point()]
+        if whole and any(word in str(error) for word in ("type", "not implemented for")):
+            raise NotRecordable(
+                f"images are whole numbers ({whole[0].dtype}), which {type(bare).__name__} does not take: give floats "
+                f"as in training ({str(error).splitlines()[0]})"
+            ) from error
+        raise
+
+
+def check_call(bare: nn.Module, places: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """Raise NotRecordable, with the names, if a model's `forward` wants other inputs than it is given."""
+    try:
+        signature = inspect.signature(bare.forward)
+    except (TypeError, ValueError):
+        return  # what is compiled may not tell
+    try:
+        signature.bind(*places, **keywords)
+    except TypeError as error:
+        raise NotRecordable(
+            f"{type(bare).__name__} is called with {signature}, and the inputs do not fit: {error}. Give all of them "
+            "with inputs=, a tuple or a dictionary of keywords"
+        ) from error
 
 
 def name_inputs(inputs: Inputs) -> Iterable[tuple[Any, Any]]:

@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 from zoo import assert_close, differentiate_weights, make_net, make_probe, record
 
+from fmnist_lib.visualisers.hooks import unwrap
 from fmnist_lib.visualisers.recorder import Probe
 from fmnist_lib.visualisers.recording import Recording
 
@@ -38,6 +39,7 @@ def look(model: nn.Module, probe: Probe) -> dict[str, Tensor]:
 def check(model: nn.Module, probe: Probe, *, last: tuple[str, ...] = (), fewest: int = 5) -> Recording:
     """Every recorded map and a few gradients; `last` are the beginnings of layers whose channels are last inside."""
     recording = record(model, probe)
+    model = unwrap(model)  # from here on the model itself, by other means
     seen = look(model, probe)
     maps = recording.layers.get("maps", {})
     assert len(maps) >= fewest, recording.skipped
@@ -224,7 +226,7 @@ def test_networks_of_our_own_making(name: str) -> None:
         for layer in ("act1", "act2"):
             assert_close(recording, "maps", layer, plain[layer][:2])
     else:
-        check(getattr(model, "_orig_mod", model), probe, fewest=1)
+        check(model, probe, fewest=1)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,7 @@ from torch import nn
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
 from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
-from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix
+from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix, plain
 from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
@@ -40,8 +40,9 @@ class Explorer:
     `kind` is one of recording.KINDS or a list of them; `layer`, `epoch`, `channel`, `image` (of a kernel: the input
     channel), `scale` ("shared" over the epochs, "epoch", "channel"; by default each epoch of gradients has its own,
     and the other kinds share theirs) and `view` ("sheet", "single") say where the sliders stand at first; `layers`
-    and `images` (places among the recorded ones) what is included, by default everything. Raises ExplorerError for
-    what the recording lacks, or for more than 20 MB.
+    `images` (places among the recorded ones) and `epochs` what is included, by default everything that fits into a
+    page: of a long training some epochs, evenly spread. Raises ExplorerError for what the recording lacks, or for more
+    than 20 MB.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Explorer:
         view: str = "sheet",
         layers: str | Sequence[str] | None = None,
         images: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
         caption: str = "",
     ) -> None:
         kinds = as_list("kind", kind)
         options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
-        panel = Panel(open_recording(recording), kinds=kinds, **options)
+        options["epochs"] = as_list_or_none("epochs", epochs)
+        panel = Panel(open_recording(recording), kinds=kinds, epoch=plain(epoch), room=1.0, **options)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
         paths = name_sources([recording])
         call = f"Explorer({paths[0]}" if paths else None
@@ -251,7 +254,7 @@ class Explorer:
             sheet=contact if has_sheet else None,
             label=f"Explorer: {', '.join(LABELS[kind] for kind in self._axes.kinds)}",
             frame=self._position.frame,
-            caption=self.caption,
+            caption="\n".join(filter(None, [self.caption, *map(tell_epochs, self.panels)])),
             alt=str(self),
         )
 
@@ -310,6 +313,15 @@ def write_call(call: str | None, options: dict[str, Any]) -> Code:
         return {"before": f"{MOVE}(", "after": ")", "remakes": False}
     kept = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
     return {"before": f"{call}, ", "after": f"{kept})", "remakes": True}
+
+
+def tell_epochs(panel: Panel) -> str:
+    """Which of a long training's epochs are shown, in words, if not all of them are."""
+    recorded = getattr(panel, "recording", panel).epochs
+    if len(panel.epochs) == len(recorded):
+        return ""
+    of = f" of {panel.title}" if panel.title else ""
+    return f"{len(panel.epochs)} of the {len(recorded)} recorded epochs{of} are here; epochs= chooses others."
 
 
 def count(things: Sequence[Any], word: str) -> str:

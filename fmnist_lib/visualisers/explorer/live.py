@@ -148,7 +148,8 @@ class LivePanel(Panel):
             raise ExplorerError("the model gives out other shapes than it did: make a new explorer of it")
         kept = {layer: picture[choose_channels(len(picture), self._kept)] for layer, picture in maps.items()}
         tiles = {layer: Tiles.encode(picture.numpy()) for layer, picture in kept.items()}
-        chances = scores[0].float().softmax(0).cpu().numpy() if scores.ndim == 2 else np.full(1, np.nan)
+        are_classes = scores.ndim == 2 and scores.shape[1] > 1  # one number is no certainty
+        chances = scores[0].float().softmax(0).cpu().numpy() if are_classes else np.full(1, np.nan)
         return tiles, self.believe(chances)
 
     def _look(self, batch: Tensor) -> tuple[dict[str, Tensor], dict[str, str], Tensor]:
