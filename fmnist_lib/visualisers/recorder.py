@@ -33,7 +33,7 @@ from fmnist_lib.visualisers.measures import (
     weight_row,
 )
 from fmnist_lib.visualisers.recording import MAX_CHANNELS, Recording, RecordingBuilder
-from fmnist_lib.visualisers.walk import FunctionWalk, is_activation
+from fmnist_lib.visualisers.walk import ACTIVATIONS, FunctionWalk, is_activation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Inputs = Sequence[Any] | Mapping[str, Any]
@@ -416,12 +416,17 @@ def default_layers(model: nn.Module, inputs: Inputs) -> list[str]:
     viewable = getattr(bare, "viewable", None)
     if viewable:
         return [place.layer for place in viewable if place.kind == "activation"]
-    modules = [name for name, module in bare.named_modules() if name and type(module).__module__ == nn.ReLU.__module__]
+    modules = [name for name, module in bare.named_modules() if name and is_activation_module(module)]
     return (
         modules
         or activation_functions(model, inputs)
         or [name for name, module in convolutions(bare).items() if module is not bare]
     )
+
+
+def is_activation_module(module: nn.Module) -> bool:
+    """Whether a module is one of torch's activations, or is called like one, as timm's are."""
+    return type(module).__module__ == nn.ReLU.__module__ or type(module).__name__.lower() in ACTIVATIONS
 
 
 def activation_functions(model: nn.Module, inputs: Inputs) -> list[str]:

@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ class RecordingBuilder:
     skipped: dict[str, str] = field(default_factory=dict)
     members: dict[str, NDArray[Any]] = field(default_factory=dict)
     channels: int | Sequence[int] = MAX_CHANNELS
+    _added: zipfile.ZipFile = field(default_factory=lambda: zipfile.ZipFile(io.BytesIO(), "w"), repr=False)
 
     def keep(self, kind: str, layer: str, epoch: int, pictures: NDArray[np.floating]) -> None:
         """Sample the channels of (N, C, H, W) or (O, I, H, W), note which, and store the tiles; 1-D has no H."""
@@ -148,28 +150,47 @@ class RecordingBuilder:
                 self.skipped[name] = f"{before}; {reason}" if before else reason
 
     def add(self, other: "RecordingBuilder") -> None:
-        """Take over what another builder holds of further epochs."""
+        """Take over what another builder holds of further epochs, compressed: there may be a thousand of them."""
         self.epochs = sorted([*self.epochs, *other.epochs])
         for kind, layers in other.layers.items():
             for layer, sampled in layers.items():
                 self.layers[kind].setdefault(layer, sampled)
         self.stats += other.stats
         self.skip(other.skipped)
-        self.members |= other.members
+        for key, array in other.members.items():
+            write_member(self._added, key, array)
 
     def pack(self) -> bytes:
         """The recording's file: equal content gives equal bytes. Raises TypeError if JSON cannot hold `about`."""
         names = ("about", "epochs", "layers", "stats", "skipped")
         header = {"format": FORMAT} | {name: getattr(self, name) for name in names}
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            # ZipInfo's own date is fixed, where the name alone would take the clock's.
-            archive.writestr(zipfile.ZipInfo("header.json"), json.dumps(header), zipfile.ZIP_DEFLATED)
+        archive, buffer = copy_archive(self._added)
+        with archive:
+            write_bytes(archive, "header.json", json.dumps(header).encode())
             for key, array in self.members.items():
-                member = io.BytesIO()
-                np.lib.format.write_array(member, array, allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+                write_member(archive, key, array)
         return buffer.getvalue()
+
+
+def copy_archive(archive: zipfile.ZipFile) -> tuple[zipfile.ZipFile, io.BytesIO]:
+    """An archive that is open for writing, and its content, as a copy to which more can be written."""
+    file = archive.fp
+    assert isinstance(file, io.BytesIO)  # as `RecordingBuilder` made it
+    buffer, copied = io.BytesIO(file.getvalue()), copy(archive)
+    copied.fp, copied.filelist, copied.NameToInfo = buffer, list(archive.filelist), dict(archive.NameToInfo)
+    return copied, buffer
+
+
+def write_member(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
+    """Add an array to a recording's file."""
+    member = io.BytesIO()
+    np.lib.format.write_array(member, array, allow_pickle=False)
+    write_bytes(archive, f"{key}.npy", member.getvalue())
+
+
+def write_bytes(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Add a member, without the clock's date, which ZipInfo leaves out and the name alone would take."""
+    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
 def sample(count: int, most: int) -> list[int]:
@@ -249,8 +270,8 @@ class Recording:
 
     def stored_bytes(self, kind: str, layer: str) -> int:
         """How many bytes the pictures of a layer take in the file, over all epochs."""
-        members = self._archive.infolist()
-        return sum(member.compress_size for member in members if member.filename.startswith(f"{kind}/{layer}/"))
+        names = [f"{kind}/{layer}/{epoch}/{part}.npy" for epoch in self.epochs for part in ("codes", "ranges")]
+        return sum(self._archive.getinfo(name).compress_size for name in names if name in self._names)
 
     @property
     def inputs(self) -> NDArray[np.float32]:

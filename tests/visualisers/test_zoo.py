@@ -143,6 +143,15 @@ def test_timms(name: str) -> None:
     check(timm.create_model(name, num_classes=4, in_chans=1), make_probe(1, 32, 32))
 
 
+def test_an_nfnet_whose_activations_are_timms_own() -> None:
+    torch.manual_seed(0)
+    options = {"stem_type": "deep_quad", "attn_layer": "se", "attn_kwargs": {}, "act_layer": "gelu"}
+    size = {"depths": (1, 1, 1, 1), "channels": (16, 32, 48, 48), "stem_chs": 16, "group_size": 8, "num_features": 64}
+    nfnet = timm.models.nfnet
+    model = nfnet.NormFreeNet(nfnet.NfCfg(**size, **options, extra_conv=True), num_classes=4, in_chans=1)
+    assert len([layer for layer in check(model, make_probe(1, 64, 64)).layers["maps"] if "act" in layer]) > 10
+
+
 def test_a_mixers_tokens_are_no_pictures() -> None:
     torch.manual_seed(0)
     mixer = timm.models.mlp_mixer.MlpMixer(
@@ -237,6 +246,21 @@ def test_a_quantised_network_is_shown_where_it_is_real_and_without_gradients() -
     assert_close(recording, "maps", "act1", net[:3](make_probe(1, 8, 8).images[:2]))
     assert recording.kinds == ["kernels", "maps"]
     assert {"conv1", "act1"} <= {layer for layer, reason in recording.skipped.items() if "quantised" in reason}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_is_quantised_through_and_through_has_nothing_to_show() -> None:
+    """Neither kernels nor maps of it are real numbers; each is named with the reason."""
+    tools = torch.ao.quantization
+    body = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)]
+    net = nn.Sequential(tools.QuantStub(), *body, tools.DeQuantStub()).eval()
+    net.qconfig = tools.get_default_qconfig(torch.backends.quantized.engine)  # type: ignore[assignment]
+    prepared = tools.prepare(net)
+    prepared(make_probe(1, 8, 8).images)
+    recording = record(tools.convert(prepared), make_probe(1, 8, 8))
+    assert recording.kinds == []
+    assert "no Conv1d or Conv2d of real numbers" in recording.skipped["kernels"]
+    assert "quint8, is no picture" in recording.skipped["2"]
 
 
 def grad_cam_of_captum(model: nn.Module, layer: str, probe: Probe) -> Tensor:
