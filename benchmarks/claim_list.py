@@ -117,14 +117,14 @@ STEPS = Measure(
     "Krizhevsky et al. 2012, figure 1, and Ioffe and Szegedy 2015 (arXiv:1502.03167), figure 2",
 )
 ORIENTED = Measure(
-    "share of oriented first-layer kernels, trained less untrained (same seed)",
+    "share of oriented first-layer kernels, trained minus untrained (same seed)",
     "oriented: |sum p exp(2i angle)| / sum p > its value for 95 % of white-noise kernels; p = power / frequency of "
     "the kernel less its mean",
     "structure tensor: Bigun and Granlund 1987; that first layers learn oriented filters: Krizhevsky et al. 2012, "
     "figure 3",
 )
 COHERENCE = Measure(
-    "mean coherence of first-layer kernels, trained less untrained",
+    "mean coherence of first-layer kernels, trained minus untrained",
     ORIENTED.formula.split(" > ")[0].removeprefix("oriented: "),
     ORIENTED.source,
 )
@@ -191,16 +191,16 @@ CLIMB = Measure(
     PROBE.source,
 )
 GAP = Measure(
-    "generalisation gap: training less validation accuracy",
-    "accuracy on 5,000 of the training images less that on the 5,000 validation images, in evaluation mode, after 10 "
-    "epochs; without dropout less with it",
+    "generalisation gap: training minus validation accuracy",
+    "accuracy on 5,000 of the training images minus that on the 5,000 validation images, in evaluation mode, after 10"
+    " epochs; without dropout minus with it",
     "Srivastava et al. 2014 (JMLR 15), Goodfellow et al. 2016, section 5.2",
 )
 VAL_LOSS = Measure("difference in validation loss", "mean of -log p(label) over 5,000 images", GAP.source)
 POOLED = Measure(
     "share of the maps that pooling loses",
     "1 - R^2 of the best linear function from 3x3 pooled values to the 2x2 values under the middle one, on the first "
-    "convolution's maps of one trained AlexNet (200 images); 2/2 less 3/2",
+    "convolution's maps of one trained AlexNet (200 images); 2/2 minus 3/2",
     "reconstruction from what is left, as in Dosovitskiy and Brox 2016 (arXiv:1506.02753), by a linear function",
 )
 
@@ -215,8 +215,8 @@ def for_each(
 
 
 def deep(name: str, measure: Measure, unit: str, smallest: float = math.nan) -> Part:
-    """ResNet-34 less ResNet-18."""
-    return Part("ResNet-34 less ResNet-18", measure, minus("resnet34", "resnet18", name), unit, smallest)
+    """ResNet-34 minus ResNet-18."""
+    return Part("ResNet-34 minus ResNet-18", measure, minus("resnet34", "resnet18", name), unit, smallest)
 
 
 def shortcut(depth: int, name: str, measure: Measure, unit: str, smallest: float = math.nan) -> Part:
@@ -224,14 +224,14 @@ def shortcut(depth: int, name: str, measure: Measure, unit: str, smallest: float
     residual, plain = f"resnet{depth}", f"plain{depth}"
     if unit == "points":
         value = minus(residual, plain, name, times=100)
-        return Part(f"{depth} layers, with less without shortcuts", measure, value, unit, smallest)
-    return Part(f"{depth} layers, without less with shortcuts", measure, minus(plain, residual, name), unit, smallest)
+        return Part(f"{depth} layers, with minus without shortcuts", measure, value, unit, smallest)
+    return Part(f"{depth} layers, without minus with shortcuts", measure, minus(plain, residual, name), unit, smallest)
 
 
 def depth_helps(name: str, measure: Measure, unit: str) -> Part:
     """How much more shortcuts are good for at 34 layers than at 18."""
     at_34, at_18 = (shortcut(depth, name, measure, unit).value for depth in (34, 18))
-    return Part("what shortcuts gain at 34 layers less at 18", measure, lambda runs: at_34(runs) - at_18(runs), unit)
+    return Part("what shortcuts gain at 34 layers minus at 18", measure, lambda runs: at_34(runs) - at_18(runs), unit)
 
 
 def accuracy(what: str, first: tuple[str, str], second: tuple[str, str], **more: float) -> Part:
@@ -332,7 +332,7 @@ CLAIMS = [
         "Dropout reduces overfitting (AlexNet).",
         [
             Part(
-                "without less with dropout",
+                "without minus with dropout",
                 GAP,
                 lambda runs: gap(runs, "alexnet, no dropout") - gap(runs, "alexnet"),
                 "points",
@@ -340,15 +340,15 @@ CLAIMS = [
             )
         ],
         "A smaller gap is less overfitting by its definition, but a network that learns more slowly has one, too: "
-        "only validation accuracy and loss, beside it, say whether dropout is any use here.",
+        "whether dropout is of any use here, only validation accuracy and loss say, which stand beside it.",
         [
             accuracy(
-                "with less without dropout, 10 epochs",
+                "with minus without dropout, 10 epochs",
                 ("alexnet", VAL10),
                 ("alexnet, no dropout", VAL10),
             ),
             Part(
-                "without less with dropout, 10 epochs",
+                "without minus with dropout, 10 epochs",
                 VAL_LOSS,
                 minus("alexnet, no dropout", "alexnet", "val_loss_10"),
                 "nats",
@@ -365,11 +365,11 @@ CLAIMS = [
                 smallest=SMALLEST["times"],
             )
         ],
-        "Batch norm's scale and shift stay in the network without it, so that normalising alone is missing, at one "
-        "learning rate and PyTorch's first weights; steps are counted, and one with batch norm costs more time.",
+        "Batch norm's scale and shift stay in the network without it, so that normalising alone is missing; it is one"
+        " learning rate and PyTorch's first weights, and what is counted are steps, not what a step costs in time.",
         [
             accuracy(
-                "with less without batch norm, 5 epochs",
+                "with minus without batch norm, 5 epochs",
                 ("resnet18", VAL5),
                 ("resnet18, no norm", VAL5),
             ),
@@ -384,32 +384,32 @@ CLAIMS = [
         "Batches of 128 for 64 and 5 epochs for 10 save time at hardly any cost in accuracy.",
         [
             accuracy(
-                "batch 128, 5 epochs less batch 64, 10 epochs",
+                "batch 128, 5 epochs minus batch 64, 10 epochs",
                 ("resnet18", VAL5),
                 (B64, VAL10),
                 smallest=0.0,
                 null=-SMALLEST["accuracy"],
             )
         ],
-        "Hardly any cost is less than half a point, and the whole interval must be above that; what is saved is "
-        "arithmetic, half the passes over the images and a quarter of the steps, and seconds were not measured.",
+        "Hardly any cost is a loss of less than half a point, by the whole interval; what is saved is arithmetic, "
+        "half the passes over the images and a quarter of the steps, and seconds were not measured.",
         [
             accuracy(
-                "batch alone: 128 less 64, 10 epochs",
+                "batch alone: 128 minus 64, 10 epochs",
                 ("resnet18", VAL10),
                 (B64, VAL10),
             ),
             accuracy(
-                "batch alone: 128 less 64, 5 epochs",
+                "batch alone: 128 minus 64, 5 epochs",
                 ("resnet18", VAL5),
                 (B64, VAL5),
             ),
             accuracy(
-                "epochs alone: 5 less 10, batch 128",
+                "epochs alone: 5 minus 10, batch 128",
                 ("resnet18", VAL5),
                 ("resnet18", VAL10),
             ),
-            accuracy("epochs alone: 5 less 10, batch 64", (B64, VAL5), (B64, VAL10)),
+            accuracy("epochs alone: 5 minus 10, batch 64", (B64, VAL5), (B64, VAL10)),
         ],
     ),
     Claim(
@@ -423,10 +423,10 @@ CLAIMS = [
             )
         ],
         "It is for a network of eight layers without batch norm, with first weights made for no activation in "
-        "particular; sigmoid with weights and a learning rate of its own would do better.",
+        "particular; sigmoid may do better with weights and a learning rate of its own.",
         [
             accuracy(
-                "ReLU less sigmoid, 5 epochs",
+                "ReLU minus sigmoid, 5 epochs",
                 ("alexnet", VAL5),
                 ("alexnet, sigmoid", VAL5),
             )
@@ -436,13 +436,13 @@ CLAIMS = [
         "Overlapping 3/2 pooling loses less than 2/2 pooling.",
         [
             accuracy(
-                "AlexNet with 3/2 less with 2/2, maps of one size",
+                "AlexNet with 3/2 minus with 2/2, maps of one size",
                 ("alexnet, padded 3/2", VAL5),
                 ("alexnet, 2/2", VAL5),
                 smallest=SMALLEST["accuracy"],
             ),
             Part(
-                "lost by 2/2 less by 3/2, same maps",
+                "lost by 2/2 minus by 3/2, same maps",
                 POOLED,
                 lambda runs: runs["alexnet"]["pool_loss_2"] - runs["alexnet"]["pool_loss_3"],
                 "index",

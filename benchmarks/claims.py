@@ -37,10 +37,10 @@ CONFIDENCE = 0.95
 
 SETUP = (
     "Every network is trained with the lab report's recipe (Adam, learning rate 0.001, batches of 128, no "
-    "augmentation) for 5 epochs on the same 16,000 training images, and measured on the 5,000 validation images; the "
-    "test set stays closed. ResNets have 16 to 128 channels and a 7x7 kernel of stride 2. One thing is changed at a "
-    "time, in the built network, so that all else starts from the same weights. The subset and the stride are what "
-    "two cores can train often enough to have six seeds of each."
+    "augmentation) for 5 epochs, or 10 where it is said, on the same 16,000 training images, and measured on the "
+    "5,000 validation images; the test set stays closed. ResNets have 16 to 128 channels and a 7x7 kernel of stride "
+    "2. One thing is changed at a time, in the built network, so that all else starts from the same weights. The "
+    "subset and the stride are what two cores can train often enough to have six seeds of each."
 )
 RULE = (
     "Each seed gives one number, the difference between two networks (or within one) in the claim's direction. The "
