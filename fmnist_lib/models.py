@@ -4,8 +4,10 @@ Letters: N images, C channels, H height, W width. Every model takes float tensor
 and returns logits (N, 10).
 """
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -192,11 +194,11 @@ class AlexNet(ViewableModel):
 DEPTHS_18 = (2, 2, 2, 2)
 DEPTHS_34 = (3, 4, 6, 3)
 REGISTRY: dict[str, Callable[..., ViewableModel]] = {
-    "resnet18": lambda **overrides: ResNet(DEPTHS_18, **overrides),
-    "resnet34": lambda **overrides: ResNet(DEPTHS_34, **overrides),
+    "resnet18": partial(ResNet, DEPTHS_18),
+    "resnet34": partial(ResNet, DEPTHS_34),
     "alexnet": AlexNet,
-    "plain18": lambda **overrides: ResNet(DEPTHS_18, block=PlainBlock, **overrides),
-    "plain34": lambda **overrides: ResNet(DEPTHS_34, block=PlainBlock, **overrides),
+    "plain18": partial(ResNet, DEPTHS_18, block=PlainBlock),
+    "plain34": partial(ResNet, DEPTHS_34, block=PlainBlock),
 }
 
 
@@ -218,6 +220,11 @@ def find_model(name: str) -> Callable[..., ViewableModel]:
     if name not in REGISTRY:
         raise ModelError(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
     return REGISTRY[name]
+
+
+def settings(name: str) -> list[str]:
+    """What `build(name, ...)` takes by name and a recipe can keep, such as `widths`. Raises ModelError."""
+    return [each for each in inspect.signature(find_model(name)).parameters if each not in ("depths", "block")]
 
 
 def build_seeded(name: str, seed: int, **overrides: Any) -> ViewableModel:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,12 +12,13 @@ from fmnist_lib.errors import LabError
 from fmnist_lib.runs import record
 from fmnist_lib.runs.checkpoint import Run, fit_or_load, say_nothing
 from fmnist_lib.runs.measure import measure_run
-from fmnist_lib.runs.places import Site, home, run_folder
+from fmnist_lib.runs.own import own_recipe
+from fmnist_lib.runs.places import Site, home, run_folder, shown
 from fmnist_lib.runs.progress import NotebookCurve, TerminalBar, in_notebook
 from fmnist_lib.runs.teacher import ask_teacher
 from fmnist_lib.training.loop import Observer
 from fmnist_lib.training.parallel import joined
-from fmnist_lib.training.recipes import Recipe, find_recipe
+from fmnist_lib.training.recipes import RECIPES, BadRecipe, Recipe
 from fmnist_lib.visualisers.recording import Recording, RecordingError
 
 HERE = Site()
@@ -109,37 +111,83 @@ def train_or_load(
     model_name: str,
     recipe: Recipe | str = "original",
     *,
+    name: str = "",
     seed: int = 0,
     device: str = "auto",
     data_folder: Path | str | None = None,
+    fresh: bool = False,
+    **changes: Any,
 ) -> Run:
     """`train_run` in a notebook: the stored run in a second, or a training with its curve; one figure stays.
 
-    `recipe` is a Recipe or the name of one. Raises what `train_run` raises, and Stopped at an interrupt.
+    `recipe` is a Recipe or the name of one. Any field of it and any argument of the model can be changed by name, as
+    in `train_or_load("resnet18", name="mine", epochs=2, widths=[8, 16, 32, 64])`: that is a run of your own, in
+    checkpoints/MODEL-NAME beside those that come with the lab. `fresh` trains one of your own again from the start.
+    Raises what `train_run` raises, and Stopped at an interrupt.
     """
-    if isinstance(recipe, str):
-        recipe = find_recipe(recipe, model_name)
-    path = run_folder(model_name, recipe.name, seed=seed)
+    try:
+        own = own_recipe(model_name, recipe, name=name, changes=changes)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise BadRecipe(f"seed is {seed!r}: it has to be a whole number from 0")
+        if fresh and own.name in RECIPES:
+            raise BadRecipe(f'{model_name}-{own.name} comes with the lab and stays: name one of your own, name="mine"')
+        wanted = Run(run_folder(model_name, own.name, seed=seed), model_name, own, seed)
+        return show_run(wanted, fresh=fresh, site=Site(device, data_folder))
+    except LabError as error:
+        error.args = (in_notebook_words(str(error)),)
+        raise
+
+
+def show_run(wanted: Run, *, fresh: bool, site: Site) -> Run:
+    """Train or load it with its curve in the cell. Raises what `train_run` raises, and Stopped."""
+    model_name, recipe, path = wanted.model_name, wanted.recipe, wanted.path
     if not (path / "run.json").exists():
-        print(
-            f"No run in {path}, so it is trained now. Runs are looked for in checkpoints/ of this folder or the "
-            f"nearest one above ({home()}); FMNIST_HOME names another."
-        )
+        print(f"{shown(path)} is not there yet, so it is trained now.{where_it_looked()}")
     title = f"{model_name}, recipe {recipe.name}"
     curve = NotebookCurve(title) if in_notebook() else TerminalBar(title)
     try:
         run = train_run(
             model_name,
             recipe,
-            seed=seed,
-            site=Site(device, data_folder),
+            seed=wanted.seed,
+            site=site,
+            fresh=fresh,
             observers=[curve.step],
             on_epoch=[curve.epoch],
-            tell=print,
+            tell=lambda text: print(shown(text)),
         )
     except KeyboardInterrupt:
-        done = max(Run(path, model_name, recipe, seed).stored_epochs(), default=0)
+        done = max(wanted.stored_epochs(), default=0)
         raise Stopped(f"{done} finished epochs are kept in {path}. Run this cell again to go on from there.") from None
     if isinstance(curve, NotebookCurve):
         curve.draw(run.history, note=f"validation accuracy {run.history.epochs[-1]['val_accuracy']:.2%}")
     return run
+
+
+def where_it_looked() -> str:
+    """Where runs are looked for, as long as there are none: then the lab's are elsewhere, and take long to make."""
+    if any((home() / "checkpoints").glob("*/run.json")):
+        return ""
+    return (
+        f" There are no runs at all in {home() / 'checkpoints'}: they are looked for in checkpoints/ of this folder "
+        "or of the nearest one above that has it; FMNIST_HOME names another. If you have the lab's runs, stop this "
+        "cell and start Jupyter in the lab's folder."
+    )
+
+
+# What the command line calls its options, and a notebook otherwise.
+NOTEBOOK_WORDS = {
+    "another folder with --out": 'another name with name="..."',
+    "a folder that can be written with --out": "a folder that can be written with FMNIST_HOME",
+    "--fresh": "fresh=True",
+    "--device cpu": 'device="cpu"',
+    "--data": "data_folder=",
+    "run the same command again": "run this cell again",
+}
+
+
+def in_notebook_words(message: str) -> str:
+    """A message that names the command line's options, as it helps in a cell."""
+    for words, ours in NOTEBOOK_WORDS.items():
+        message = message.replace(words, ours)
+    return message

@@ -43,6 +43,11 @@ def run_folder(model_name: str, recipe_name: str, *, seed: int = 0) -> Path:
     return home() / "checkpoints" / run_name(model_name, recipe_name, seed=seed)
 
 
+def shown(text: object) -> str:
+    """A message or a path without what leads to `home`, as a notebook that is handed on should show it."""
+    return str(text).replace(f"{home()}{os.sep}", "")
+
+
 def figures_folder(run_path: Path) -> Path:
     """figures/RUN beside checkpoints/, or figures/ inside a run's folder that lies elsewhere."""
     path = run_path.absolute()

@@ -92,8 +92,16 @@ def plain(value: Any, kind: Any) -> Any:
     if kind is str and isinstance(value, str):
         return value
     if kind not in (*NUMBERS, str) and isinstance(value, dict):
-        return json.loads(json.dumps(value))
-    raise TypeError(f"not {getattr(kind, '__name__', kind)}")
+        return json.loads(json.dumps(value, default=as_list))
+    raise TypeError(f"it has to be {KINDS.get(kind, 'a dictionary')}")
+
+
+KINDS = {int: "a whole number", float: "a number, without quotes", bool: "True or False", str: "a text in quotes"}
+
+
+def as_list(value: Any) -> Any:
+    """What JSON does not know, such as an array or a range. Raises TypeError."""
+    return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
 # What our own recipes have in common.
