@@ -73,8 +73,8 @@ def side_by_side(recordings: Mapping[str, Recording], kind: str, *, layers: int 
     groups = []
     for pair in [pairs[place] for place in sample(len(pairs), layers)]:
         rows = zip(recordings.items(), pair, strict=True)
-        groups.append([band(of, kind, layer, of.epochs[-1], f"{name}, {layer}") for (name, of), layer in rows])
-    title = f"{TITLES[kind]} side by side: {', '.join(recordings)}"
+        groups.append([band(of, kind, layer, of.epochs[-1], f"{name} {layer}") for (name, of), layer in rows])
+    title = f"{TITLES[kind]} side by side: {' and '.join(recordings)}"
     return sheet(next(iter(recordings.values())), kind, groups, title=title, note=SHARED[kind])
 
 

@@ -234,6 +234,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(axis="y", rotation=0)
     return figure
 
 
