@@ -100,6 +100,20 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class Match:
+    """Matching layers of two networks after training: cosine of their kernels, gradients' norms, shares of zeros."""
+
+    part: str
+    kernels: tuple[str, str]
+    maps: tuple[str, str]
+    alike: float
+    first_gradient: float
+    second_gradient: float
+    first_zeros: float
+    second_zeros: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A second run against a first, on the test images; `least` is the difference from which on it counts."""
 
@@ -138,8 +152,7 @@ def likeness(kernels: NDArray[np.floating]) -> float:
     """
     one = np.concatenate([kernels[..., :-1].ravel(), kernels[..., :-1, :].ravel()])
     other = np.concatenate([kernels[..., 1:].ravel(), kernels[..., 1:, :].ravel()])
-    size = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / size if size else 0.0
+    return cosine(one, other)
 
 
 def see_gradients(recording: Recording) -> Gradients:
@@ -170,6 +183,40 @@ def see_maps(recording: Recording) -> Maps:
         Change(*(float(right.mean()) for right in rights)),
         len(labels),
     )
+
+
+def matching_layers(first: Recording, second: Recording, *, kind: str) -> list[tuple[str, str]]:
+    """The last layers of the parts that both networks have: stem with stem, each stage's end with the same stage's."""
+    ends = [
+        {layer.split(".")[0]: layer for layer in each.layers.get(kind, {}) if "shortcut" not in layer}
+        for each in (first, second)
+    ]
+    return [(layer, ends[1][part]) for part, layer in ends[0].items() if part in ends[1]]
+
+
+def see_pair(first: Recording, second: Recording) -> list[Match]:
+    """The matching layers of two networks after training, by depth. Raises RecordingError where a number is missing."""
+    norms = [column(each, "gradient_norm") for each in (first, second)]
+    zeros = [column(each, "zeros") for each in (first, second)]
+    found = []
+    for kernel, maps in zip(*(matching_layers(first, second, kind=kind) for kind in ("kernels", "maps")), strict=False):
+        kernels = [
+            each.values("kernels", layer, each.epochs[-1]) for each, layer in zip((first, second), kernel, strict=True)
+        ]
+        gradients = [rows[layer][-1] for rows, layer in zip(norms, kernel, strict=True)]
+        shares = [rows[layer][-1] for rows, layer in zip(zeros, maps, strict=True)]
+        found.append(Match(kernel[0].split(".")[0], kernel, maps, cosine(*kernels), *gradients, *shares))
+    if not found:
+        raise RecordingError("the two networks have no layers that match")
+    return found
+
+
+def cosine(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Of two arrays as vectors: 1 for the same direction, about 0 for unrelated ones, and where the shapes differ."""
+    if one.shape != other.shape:
+        return 0.0
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one.ravel() @ other.ravel()) / size if size else 0.0
 
 
 def column(recording: Recording, name: str) -> dict[str, list[Any]]:

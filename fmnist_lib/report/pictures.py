@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fmnist_lib import data
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import write_atomically
+from fmnist_lib.report.measured import matching_layers
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.visualisers import figures, plots
 from fmnist_lib.visualisers.recording import Recording, sample
@@ -78,15 +79,6 @@ def side_by_side(recordings: Mapping[str, Recording], kind: str, *, layers: int 
     return sheet(next(iter(recordings.values())), kind, groups, title=title, note=SHARED[kind])
 
 
-def matching_layers(first: Recording, second: Recording, *, kind: str) -> list[tuple[str, str]]:
-    """The last layers of the parts that both networks have: stem with stem, each stage's end with the same stage's."""
-    ends = [
-        {layer.split(".")[0]: layer for layer in each.layers[kind] if "shortcut" not in layer}
-        for each in (first, second)
-    ]
-    return [(layer, ends[1][part]) for part, layer in ends[0].items() if part in ends[1]]
-
-
 def band(recording: Recording, kind: str, layer: str, epoch: int, label: str) -> Band:
     """What a layer shows at an epoch: kernels on their first live input, or the maps of the last shown image."""
     values = recording.values(kind, layer, epoch)
@@ -145,19 +137,24 @@ def picture_pair(runs: Mapping[str, Run], recordings: Mapping[str, Recording]) -
     return [Picture(f"{stem}-{kind}", paths, partial(side_by_side, recordings, kind)) for kind in KINDS]
 
 
+def find(picture: Picture, folder: Path) -> Path | None:
+    """The picture's file, if it shows what there is now."""
+    path = folder / f"{picture.name}.png"
+    return path if path.is_file() and picture.digest().encode() in path.read_bytes() else None
+
+
 def draw(picture: Picture, folder: Path, *, language: str) -> Path:
     """The picture's file, drawn if what it shows has changed. Raises PictureGap, RecordingError."""
-    path = folder / f"{picture.name}.png"
-    digest = picture.digest()
-    if path.exists() and digest.encode() in path.read_bytes():
+    if (path := find(picture, folder)) is not None:
         return path
+    path = folder / f"{picture.name}.png"
     font = plots.find_chinese_font() if language == "zh" else "DejaVu Sans"
     if font is None:
         raise PictureGap(
             f"{path.name} was not drawn: no font on this machine has Chinese letters. Install one (Debian and Ubuntu: "
             "apt install fonts-noto-cjk) and make the report again"
         )
-    about = {"Software": None, "Source": digest}
+    about = {"Software": None, "Source": picture.digest()}
     try:
         with plots.letters_of(font):
             figure = plots.translate(picture.draw(), words(language))
