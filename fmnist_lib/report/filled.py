@@ -1,6 +1,7 @@
 """The lab report's text, filled from the files of the runs: every number in it comes from there."""
 
 import json
+import re
 import string
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ from fmnist_lib.report.pictures import MODEL_NAMES, Picture
 from fmnist_lib.report.templates import open_templates
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
-from fmnist_lib.runs.places import run_name
+from fmnist_lib.runs.places import figures_folder, run_name
 from fmnist_lib.runs.record import PROBE_IMAGES
+from fmnist_lib.visualisers.figures import CURVES
 from fmnist_lib.visualisers.recording import Recording
 
 NETWORKS = ("resnet18", "alexnet", "resnet34")
@@ -59,8 +61,8 @@ class Chapter:
 
     @property
     def test(self) -> dict[str, Any] | None:
-        """Its figures on the test images."""
-        return self.run.evaluation.get("test")
+        """Its figures on the test images, once it was evaluated on those of validation, too."""
+        return self.run.evaluation.get("test") if "val" in self.run.evaluation else None
 
 
 @dataclass
@@ -112,7 +114,8 @@ def render_reports(home: Path) -> dict[str, str]:
 
 def render(home: Path, details: Details, language: str) -> str:
     """The report's text, with the pictures that are there."""
-    return open_templates().get_template(f"report.{language}.md").render(report_facts(home, details, language))
+    text = open_templates().get_template(f"report.{language}.md").render(report_facts(home, details, language))
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def tell(home: Path) -> Story:
@@ -141,7 +144,7 @@ def open_chapter(run: Run, story: Story) -> Chapter:
     chapter = Chapter(MODEL_NAMES.get(run.model_name, run.model_name), run)
     if run.recipe.name != "original":
         chapter.name += f" ({run.recipe.name})"
-    if not run.is_finished or "test" not in run.evaluation:
+    if not run.is_finished or chapter.test is None:
         story.gaps.append(Gap("unfinished", chapter.key, unfinished(run)))
     recording = story.attempt("unrecorded", chapter.key, lambda: Recording.load(run.path / "recording.npz"))
     if recording is not None:
@@ -162,7 +165,13 @@ def list_pictures(story: Story, language: str) -> dict[str, Picture]:
     """All pictures that the report shows, by their names."""
     found: list[Picture] = []
     for chapter in story.chapters:
-        found += pictures.picture_run(chapter.run, chapter.recording, name=chapter.name, language=language)
+        drawn = pictures.picture_run(chapter.run, chapter.recording, name=chapter.name, language=language)
+        if chapter is not next((each for each in story.chapters if each.test), None):
+            drawn = [
+                picture for picture in drawn if not picture.name.endswith("-confusion")
+            ]  # the first one's is shown
+        has_curves = language == "en" and (figures_folder(chapter.run.path) / CURVES).is_file()
+        found += [picture for picture in drawn if not (has_curves and picture.name.endswith("-curves"))]
     if (pair := story.pair()) and all(chapter.recording for chapter in pair):
         recordings = {chapter.name: chapter.recording for chapter in pair if chapter.recording}
         found += pictures.picture_pair({chapter.name: chapter.run for chapter in pair}, recordings)
@@ -195,16 +204,21 @@ def keep_drawing(path: Path, text: str) -> None:
 def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
     """What the report's templates may ask for: title page, chapters, comparisons, and helpers to print numbers."""
     story = tell(home)
-    shown = list_pictures(story, language)
+    all_shown = {code: list_pictures(story, code) for code in dict.fromkeys((language, "en"))}
 
     def picture(name: str) -> dict[str, Any] | None:
         """A picture's link and whether its words are English, None where there is none."""
-        for code in dict.fromkeys((language, "en")):
-            drawn = pictures_folder(home, code) / name
-            if name.endswith(".svg") and drawn.is_file():
-                return {"link": drawn.relative_to(home).as_posix(), "is_english": code != language}
-            if name in shown and (found := pictures.find(shown[name], pictures_folder(home, code))):
-                return {"link": found.relative_to(home).as_posix(), "is_english": code != language}
+        for code, shown in all_shown.items():
+            folder = pictures_folder(home, code)
+            curves = home / "figures" / name.removesuffix("-curves") / CURVES
+            if name in shown:
+                path = pictures.find(shown[name], folder, language=code)
+            elif name.endswith(".svg"):
+                path = folder / name
+            else:
+                path = curves if name.endswith("-curves") else None
+            if path is not None and path.is_file():
+                return {"link": path.relative_to(home).as_posix(), "is_english": code != language}
         return None
 
     pair = story.pair()
@@ -213,6 +227,8 @@ def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
         "chapters": story.chapters,
         "tested": [chapter for chapter in story.chapters if chapter.test],
         "gaps": list(dict.fromkeys(story.gaps)),
+        "names": MODEL_NAMES,
+        "optimizers": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "muon": "Muon"},
         "picture": picture,
         "place": yours.place,
         "pair": pair,
@@ -220,7 +236,8 @@ def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
         "compare": measured.compare,
         "against_original": against_original(story.chapters),
         "original": ORIGINAL["accuracy"],
-        "plain_runs": plain_runs(home, pair),
+        "plain_runs": (without := plain_runs(home, pair)),
+        "counted_gains": sum(measured.compare(other, chapter.run).verdict == "higher" for chapter, other in without),
         "tuned": tuned_runs(home),
         "speed": read_speed(home),
         "classes": dict(zip(data.CLASSES, class_names(language), strict=True)),
@@ -235,6 +252,7 @@ def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
         "least": measure.least_difference,
         "standard_errors": measure.STANDARD_ERRORS,
         "alike": measured.ALIKE,
+        "resembling": measured.RESEMBLING,
         "probe_images": PROBE_IMAGES,
         "mean": f"{data.MEAN:.4f}",
         "deviation": f"{data.STD:.4f}",
@@ -290,7 +308,7 @@ def find_run(path: Path) -> Run | None:
         run = Run.load(path)
     except LabError:
         return None
-    return run if "test" in run.evaluation else None
+    return run if {"val", "test"} <= set(run.evaluation) else None
 
 
 def read_speed(home: Path) -> dict[str, float] | None:

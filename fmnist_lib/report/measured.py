@@ -18,6 +18,7 @@ from fmnist_lib.visualisers.recording import Recording, RecordingError
 
 HOLDS = 0.05  # a change by a smaller share than this is none to speak of
 ALIKE = 0.15  # neighbouring weights that are alike by less than this look like noise
+RESEMBLING = 0.5  # cosine from which on the kernels of two networks are the same to the eye
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,22 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Match:
-    """Matching layers of two networks after training: cosine of their kernels, gradients' norms, shares of zeros."""
+    """Matching layers of two networks: cosine of their kernels before training and after, then gradients and zeros."""
 
     part: str
     kernels: tuple[str, str]
     maps: tuple[str, str]
+    alike_before: float
     alike: float
     first_gradient: float
     second_gradient: float
     first_zeros: float
     second_zeros: float
+
+    @property
+    def is_smaller_in_second(self) -> bool:
+        """Whether the second network has the smaller gradient."""
+        return self.second_gradient < self.first_gradient
 
 
 @dataclass(frozen=True)
@@ -200,12 +207,18 @@ def see_pair(first: Recording, second: Recording) -> list[Match]:
     zeros = [column(each, "zeros") for each in (first, second)]
     found = []
     for kernel, maps in zip(*(matching_layers(first, second, kind=kind) for kind in ("kernels", "maps")), strict=False):
-        kernels = [
-            each.values("kernels", layer, each.epochs[-1]) for each, layer in zip((first, second), kernel, strict=True)
+        alike = [
+            cosine(
+                *(
+                    each.values("kernels", layer, each.epochs[end])
+                    for each, layer in zip((first, second), kernel, strict=True)
+                )
+            )
+            for end in (0, -1)
         ]
         gradients = [rows[layer][-1] for rows, layer in zip(norms, kernel, strict=True)]
         shares = [rows[layer][-1] for rows, layer in zip(zeros, maps, strict=True)]
-        found.append(Match(kernel[0].split(".")[0], kernel, maps, cosine(*kernels), *gradients, *shares))
+        found.append(Match(kernel[0].split(".")[0], kernel, maps, *alike, *gradients, *shares))
     if not found:
         raise RecordingError("the two networks have no layers that match")
     return found

@@ -109,9 +109,10 @@ class Picture:
     sources: tuple[Path, ...]
     draw: Callable[[], plots.Figure]
 
-    def digest(self) -> str:
-        """SHA-256 of what is shown. Raises OSError."""
-        return sha256(b"".join([str(STYLE).encode(), *(source.read_bytes() for source in self.sources)])).hexdigest()
+    def digest(self, language: str) -> str:
+        """SHA-256 of what is shown, and in which words. Raises OSError."""
+        said = json.dumps([STYLE, words(language)]).encode()
+        return sha256(b"".join([said, *(source.read_bytes() for source in self.sources)])).hexdigest()
 
 
 def picture_run(run: Run, recording: Recording | None, *, name: str, language: str) -> list[Picture]:
@@ -137,15 +138,15 @@ def picture_pair(runs: Mapping[str, Run], recordings: Mapping[str, Recording]) -
     return [Picture(f"{stem}-{kind}", paths, partial(side_by_side, recordings, kind)) for kind in KINDS]
 
 
-def find(picture: Picture, folder: Path) -> Path | None:
+def find(picture: Picture, folder: Path, *, language: str) -> Path | None:
     """The picture's file, if it shows what there is now."""
     path = folder / f"{picture.name}.png"
-    return path if path.is_file() and picture.digest().encode() in path.read_bytes() else None
+    return path if path.is_file() and picture.digest(language).encode() in path.read_bytes() else None
 
 
 def draw(picture: Picture, folder: Path, *, language: str) -> Path:
     """The picture's file, drawn if what it shows has changed. Raises PictureGap, RecordingError."""
-    if (path := find(picture, folder)) is not None:
+    if (path := find(picture, folder, language=language)) is not None:
         return path
     path = folder / f"{picture.name}.png"
     font = plots.find_chinese_font() if language == "zh" else "DejaVu Sans"
@@ -154,7 +155,7 @@ def draw(picture: Picture, folder: Path, *, language: str) -> Path:
             f"{path.name} was not drawn: no font on this machine has Chinese letters. Install one (Debian and Ubuntu: "
             "apt install fonts-noto-cjk) and make the report again"
         )
-    about = {"Software": None, "Source": picture.digest()}
+    about = {"Software": None, "Source": picture.digest(language)}
     try:
         with plots.letters_of(font):
             figure = plots.translate(picture.draw(), words(language))
