@@ -24,7 +24,7 @@ from fmnist_lib.visualisers import figures, plots
 from fmnist_lib.visualisers.recording import Recording, sample
 
 STYLE = 1  # of the drawings: raise it when one comes to look otherwise, and all are drawn anew
-LAYERS = 3  # on a sheet of before and after
+LAYERS = {"kernels": 3, "gradients": 2, "maps": 3}  # on a sheet of before and after
 TILES = 16
 KINDS = ("kernels", "gradients", "maps")
 MODEL_NAMES = {
@@ -59,7 +59,7 @@ def before_and_after(recording: Recording, kind: str, *, name: str) -> plots.Fig
     """Some layers, first and last among them, before training and after it. Raises RecordingError."""
     layers = figures.spatial_layers(recording, kind) if kind != "maps" else list(recording.layers["maps"])
     groups = []
-    for layer in [layers[place] for place in sample(len(layers), LAYERS)]:
+    for layer in [layers[place] for place in sample(len(layers), LAYERS[kind])]:
         epochs = recording.recorded_epochs(kind, layer)
         whens = {epochs[0]: "before training", epochs[-1]: f"after epoch {epochs[-1]}"}
         bands = [band(recording, kind, layer, epoch, f"{layer}, {when}") for epoch, when in whens.items()]
