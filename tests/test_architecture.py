@@ -42,6 +42,7 @@ OTHERS = {
     "seaborn": {"visualisers/plots.py"},
     "anywidget": {"explorer"},
     "ipywidgets": {"explorer"},
+    "tomli": {"report/details.py"},
     "traitlets": {"explorer", "report"},
     **{
         name: {"report"}

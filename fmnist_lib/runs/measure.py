@@ -82,3 +82,21 @@ def predict(model: nn.Module, images: Tensor, *, device: str = "auto") -> Tensor
     with evaluation.evaluation_mode(model), torch.inference_mode():
         parts = [model(data.normalise(part).to(place)).softmax(1).cpu() for part in images.split(250)]
     return torch.cat(parts)
+
+
+# A difference of two accuracies counts from so many of its standard errors on: chance alone goes further once in twenty
+# times. This is the lab's one rule for it, in code, notebooks and report.
+STANDARD_ERRORS = 2
+
+
+def standard_error(result: dict[str, Any]) -> float:
+    """How far chance alone moves an accuracy that was measured on so many images."""
+    return (result["accuracy"] * (1 - result["accuracy"]) / result["images"]) ** 0.5
+
+
+def least_difference(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """The difference from which on two accuracies differ by more than chance over the images; see `STANDARD_ERRORS`.
+
+    It speaks of two trained networks. Another seed moves an accuracy, too: of architectures it says nothing.
+    """
+    return STANDARD_ERRORS * (standard_error(first) ** 2 + standard_error(second) ** 2) ** 0.5

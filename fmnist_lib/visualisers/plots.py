@@ -7,15 +7,19 @@ not finite is magenta on a sheet, and counted in words.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import seaborn  # type: ignore[import-untyped]
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,6 +33,10 @@ NOT_FINITE = "magenta"
 FAINT = 0.05  # of the colours' limit: a row whose values all stay below it looks blank
 MOST_TICKS = 25  # epochs that are named along an axis
 GAP = 1  # pixels between two tiles
+# Best first: what Linux, macOS and Windows come with, or can be given.
+CHINESE_FONTS = """Noto Sans CJK SC, Noto Sans SC, Source Han Sans SC, PingFang SC, Hiragino Sans GB, Microsoft YaHei,
+WenQuanYi Micro Hei, WenQuanYi Zen Hei, SimHei, Heiti TC, SimSun, Noto Serif CJK SC, Noto Sans CJK JP, Arial Unicode MS,
+Droid Sans Fallback"""
 Histogram = tuple[float, float, Sequence[int]]  # lowest value, highest value, counts of equal bins between them
 STYLE = {"axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -234,6 +242,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(axis="y", rotation=0)
     return figure
 
 
@@ -334,3 +343,27 @@ def rebin(low: float, high: float, counts: Sequence[int], edges: NDArray[np.floa
     width = (high - low) / len(counts)
     middles = low + width * (np.arange(len(counts)) + 0.5)
     return np.histogram(middles, bins=edges, weights=counts)[0]
+
+
+def find_chinese_font() -> str | None:
+    """The name of a font on this machine that has Chinese letters, None where there is none."""
+    files = {entry.name: entry.fname for entry in fontManager.ttflist}
+    names = [name.strip() for name in CHINESE_FONTS.split(",")]
+    return next((name for name in names if name in files and get_font(files[name]).get_char_index(ord("核"))), None)
+
+
+def letters_of(font: str) -> AbstractContextManager[None]:
+    """Within it figures are drawn in a font, and in the usual one what it lacks."""
+    return rc_context({"font.family": [font, "DejaVu Sans"]})
+
+
+def translate(figure: Figure, words: Mapping[str, str]) -> Figure:
+    """The figure with words of its texts replaced, the longest first; what names ticks stays as it was given."""
+    order = sorted(words, key=len, reverse=True)
+    for text in figure.findobj(Text):
+        said = text.get_text()
+        for word in order:
+            said = said.replace(word, words[word])
+        text.set_text(said)
+        text.set_fontfamily(rcParams["font.family"])  # seaborn's styles have set another one
+    return figure
