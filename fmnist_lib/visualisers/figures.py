@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.files import write_atomically
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
 from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
@@ -235,10 +236,22 @@ def save_run_figures(recording: Recording, curves: Figure, folder: Path) -> list
     saved = []
     for what, draw in PICTURES.items():
         for epoch in recording.epochs:
-            saved.append(save(draw(recording, epoch), folder / f"{what}_epoch_{epoch}.png"))
-    saved.append(save(curves, folder / CURVES))
+            with held_back():
+                saved.append(save(draw(recording, epoch), folder / picture_name(what, epoch)))
+    with held_back():
+        saved.append(save(curves, folder / CURVES))
     remove_pictures(folder, keep=saved)
     return saved
+
+
+def picture_name(what: str, epoch: int) -> str:
+    """A picture's file."""
+    return f"{what}_epoch_{epoch}.png"
+
+
+def picture_names(recording: Recording) -> list[str]:
+    """The files that `save_run_figures` makes."""
+    return [*(picture_name(what, epoch) for what in PICTURES for epoch in recording.epochs), CURVES]
 
 
 PICTURES = {"kernels": kernels, "gradients": gradients, "feature_maps": feature_maps}
