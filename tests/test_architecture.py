@@ -41,6 +41,7 @@ OTHERS = {
     "seaborn": {"visualisers/plots.py"},
     "anywidget": {"explorer"},
     "ipywidgets": {"explorer"},
+    "tomli": {"report/details.py"},
     "traitlets": {"explorer", "report"},
     **{name: {"report"} for name in ("jinja2", "nbclient", "nbconvert", "nbformat", "pygments")},
 }
