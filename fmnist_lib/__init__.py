@@ -11,6 +11,7 @@ Recorder        records kernels, gradients and feature maps of any `nn.Module`
 capture         what the layers of any `nn.Module` give out, by hooks that come off again
 Explorer        sliders over a recording
 compare         two recordings or more on the same sliders
+explore         any array of up to five axes with sliders of your own
 
 The rooms, in the order in which data passes them: `data`, `models`, `training`, `runs`, `visualisers`, `report`.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fmnist_lib.runs.launch import train_or_load as train_or_load
     from fmnist_lib.visualisers.explorer import Explorer as Explorer
     from fmnist_lib.visualisers.explorer import compare as compare
+    from fmnist_lib.visualisers.explorer import explore as explore
     from fmnist_lib.visualisers.hooks import capture as capture
     from fmnist_lib.visualisers.recorder import Probe as Probe
     from fmnist_lib.visualisers.recorder import Recorder as Recorder
@@ -41,8 +43,9 @@ HOMES = {
     "capture": "visualisers.hooks",
     "Explorer": "visualisers.explorer",
     "compare": "visualisers.explorer",
+    "explore": "visualisers.explorer",
 }
-__all__ = ["Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "load", "train_or_load"]
+__all__ = ["Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "explore", "load", "train_or_load"]
 
 
 def __getattr__(name: str) -> Any:

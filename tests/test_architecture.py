@@ -25,8 +25,9 @@ ROOMS = {
     "explorer": {"errors", "files", "visualisers"},
     "runs": BELOW,
     "report": {*BELOW, "explorer", "runs"},
-    "wording": set(),
-    "cli": {*BELOW, "explorer", "runs", "report", "wording"},
+    "checking": {*BELOW, "runs"},
+    "wording": {"checking"},
+    "cli": {*BELOW, "explorer", "runs", "report", "checking", "wording"},
     "__main__": {"cli"},
 }
 # What is not the standard library, torch or numpy -> the only rooms and files that import it.
@@ -43,7 +44,10 @@ OTHERS = {
     "ipywidgets": {"explorer"},
     "tomli": {"report/details.py"},
     "traitlets": {"explorer", "report"},
-    **{name: {"report"} for name in ("jinja2", "nbclient", "nbconvert", "nbformat", "pygments")},
+    **{
+        name: {"report"}
+        for name in ("bleach", "jinja2", "latex2mathml", "nbclient", "nbconvert", "nbformat", "pygments", "tomli")
+    },
 }
 
 

@@ -1,46 +1,32 @@
-"""report.toml: who hands the report in, to whom, in which language, and on which runs it stands.
+"""Who hands in the report, and for what course: report.toml, and the title page that follows from it."""
 
-```toml
-name = "Ada Lovelace"
-student_number = "18151210"
-course = "Machine learning"
-school = "School of Mathematics"
-teacher = "A. De Morgan"
-date = 2026-11-27        # a date, or text as it should be printed
-language = "en"          # en or zh
-runs = ["resnet18-original", "alexnet-original"]  # folders under checkpoints/; without it, those of the course
-```
-
-Every value is plain text: it is printed as it stands, with no Markdown and no HTML in it.
-"""
-
-import datetime
 import sys
-import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fmnist_lib.errors import LabError, LabWarning
+from fmnist_lib.runs.places import home
+from fmnist_lib.runs.storage import RunError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  # the same, for Python 3.10
 
 FILE = "report.toml"
 LANGUAGES = ("en", "zh")
-LONGEST = 200  # characters of one value; more would not fit on a title page
+LONGEST = 200  # characters of a field: a title page has one line for each
 
 
-class DetailsError(LabError):
-    """A report.toml that cannot be used; the message says where and why, and what to write instead."""
+class ReportError(RunError):
+    """A report that cannot be made; the message says what of it, why, and what was kept."""
 
 
 @dataclass(frozen=True)
 class Details:
-    """What report.toml says; empty where it says nothing. `date` is text, `runs` names of folders."""
+    """What stands on the title page; what is empty is a line to write on. `runs` are the runs the report is about."""
 
+    title: str = ""
     name: str = ""
     student_number: str = ""
     course: str = ""
@@ -48,79 +34,45 @@ class Details:
     teacher: str = ""
     date: str = ""
     language: str = "en"
-    runs: tuple[str, ...] = ()
+    runs: list[str] = field(default_factory=list)
 
 
-NAMES = tuple(field.name for field in fields(Details))
-OPTIONAL = ("language", "runs")  # for these there is a good default; the others are somebody's to fill in
+def read_details(folder: Path | None = None) -> Details:
+    """The details in the report.toml of `folder`, by default the lab's; empty ones where there is no such file.
 
-
-def read_details(folder: Path) -> Details:
-    """What the report.toml in `folder`, or in the nearest folder above it, says; without one all is empty.
-
-    A field that is missing is left empty, with a LabWarning. Raises DetailsError.
+    Raises ReportError for a file that is no TOML, and for a field that is unknown, of another kind, or too long.
     """
-    path = find_details(folder)
-    if path is None:
+    path = (folder or home()) / FILE
+    if not path.is_file():
         return Details()
-    return check(parse(path), path)
-
-
-def find_details(folder: Path) -> Path | None:
-    """The nearest report.toml, from `folder` upwards."""
-    here = folder.absolute()
-    return next((place / FILE for place in (here, *here.parents) if (place / FILE).is_file()), None)
-
-
-def parse(path: Path) -> dict[str, Any]:
-    """A TOML file's content. Raises DetailsError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DetailsError(f"{path} cannot be read ({error.strerror or error}). Nothing was written") from error
-    except UnicodeDecodeError as error:
-        raise DetailsError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8; nothing was written") from error
-    except tomllib.TOMLDecodeError as error:
-        raise DetailsError(f'{path} is not TOML: {error}. A line reads name = "…"; nothing was written') from error
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ReportError(f'{path} cannot be read: {error}. Text stands in quotes: name = "Ada"') from error
+    known = {each.name for each in fields(Details)}
+    if unknown := sorted(set(content) - known):
+        raise ReportError(f"{path} has {', '.join(unknown)}, and the title page {', '.join(sorted(known))}")
+    details = Details(**{name: as_text(path, name, value) for name, value in content.items()})
+    if details.language not in LANGUAGES:
+        raise ReportError(f"{path}: language is {details.language!r}: choose one of {', '.join(LANGUAGES)}")
+    return details
 
 
-def check(content: dict[str, Any], path: Path) -> Details:
-    """The fields, each of its type. Raises DetailsError for a wrong value, warns of missing and unknown names."""
-    values = {name: check_value(name, content[name], path) for name in NAMES if name in content}
-    missing = [name for name in NAMES if name not in content and name not in OPTIONAL]
-    unknown = [name for name in content if name not in NAMES]
-    if missing or unknown:
-        told = [f"has no {', '.join(missing)}, which the title page leaves blank"] if missing else []
-        told += [f"has {', '.join(map(repr, unknown))}, which means nothing here"] if unknown else []
-        warnings.warn(LabWarning(f"{path} {' and '.join(told)}; its fields are {', '.join(NAMES)}"), stacklevel=3)
-    return Details(**values)
-
-
-def check_value(name: str, value: Any, path: Path) -> Any:
-    """One field's value, as Details holds it. Raises DetailsError."""
+def as_text(path: Path, name: str, value: Any) -> Any:
+    """A field as it is printed: one line; dates and numbers may stand without quotes. Raises ReportError."""
     if name == "runs":
-        return check_runs(value, path)
-    if name == "date" and isinstance(value, datetime.date):  # TOML has dates of its own; a datetime is one, too
-        return value.strftime("%Y-%m-%d")
-    if not isinstance(value, str):
-        raise DetailsError(f'{path}: {name} is {value!r}, and must be text in quotes: {name} = "{value}"')
-    text = " ".join(value.split())
+        if not isinstance(value, list) or not all(isinstance(run, str) for run in value):
+            raise ReportError(f'{path}: runs is a list of names in quotes, such as runs = ["resnet18-original"]')
+        return value
+    if isinstance(value, (dict, list)):
+        raise ReportError(f"{path}: {name} is {value!r}, and should be text in quotes")
+    text = " ".join(str(value).split())
     if len(text) > LONGEST:
-        raise DetailsError(f"{path}: {name} is {len(text)} characters long; a title page has room for {LONGEST}")
-    if broken := [sign for sign in text if not sign.isprintable() and sign not in JOINERS]:
-        raise DetailsError(f"{path}: {name} has a sign that cannot be printed ({broken[0]!r})")
-    if name == "language" and text not in LANGUAGES:
-        raise DetailsError(f"{path}: language is {text!r}, and must be one of {', '.join(LANGUAGES)}")
+        raise ReportError(f"{path}: {name} has {len(text)} characters; at most {LONGEST} fit on the title page")
     return text
 
 
-JOINERS = "\u200c\u200d"  # they join signs to one: emojis, and letters of some alphabets
-
-
-def check_runs(value: Any, path: Path) -> tuple[str, ...]:
-    """Names of folders. Raises DetailsError."""
-    if not isinstance(value, list) or not all(isinstance(run, str) for run in value):
-        raise DetailsError(f'{path}: runs is {value!r}, and must be a list of names: runs = ["resnet18-original"]')
-    if wrong := [run for run in value if Path(run).name != run or run in ("", "..")]:
-        raise DetailsError(f"{path}: runs are names of folders under checkpoints/, without a path; not {wrong[0]!r}")
-    return tuple(dict.fromkeys(value))
+def find_folder(start: Path) -> Path:
+    """The nearest folder with a report.toml, from `start` upwards; else the lab's."""
+    here = start.absolute()
+    return next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), home())

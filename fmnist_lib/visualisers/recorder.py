@@ -4,6 +4,7 @@ Letters: N images of the probe, C channels, H height, W width, L length of a sig
 """
 
 import json
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from fmnist_lib.visualisers.measures import (
     map_row,
     weight_row,
 )
-from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
+from fmnist_lib.visualisers.recording import MAX_CHANNELS, Recording, RecordingBuilder
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Inputs = Sequence[Any] | Mapping[str, Any]
@@ -69,7 +70,8 @@ class Recorder:
     keywords. `output` says which of several outputs are the scores (a place, a key, or a function of them all),
     `target` whose score map gradients and Grad-CAM explain: "true", "predicted", or a class. `layout` says where a
     layer's channels are ("NCHW", "NHWC", "NCL", "NLC"; one for all, or by layer) where operations do not tell.
-    `classes` names the classes, in a list or by number; it and `about` go into the file.
+    `classes` names the classes, in a list or by number; it and `about` go into the file. `channels` is how many of a
+    layer's channels are kept, evenly spread, or which.
 
     What cannot be recorded is named in `skipped`, a layer or a kind of pictures with the reason. On CUDA, whose kernels
     need not repeat themselves, two snapshots of one model agree up to rounding. Raises UnknownLayer, and NotRecordable
@@ -89,6 +91,7 @@ class Recorder:
         target: str | int = TRUE,
         layout: str | Mapping[str, str] | None = None,
         classes: Sequence[str] | Mapping[int, str] | None = None,
+        channels: int | Sequence[int] = MAX_CHANNELS,
         about: dict[str, Any] | None = None,
     ) -> None:
         bare = unwrap(model)
@@ -107,7 +110,8 @@ class Recorder:
         told = describe_probe(self.probe, classes)
         self._about = given | {key: value for key, value in told.items() if key not in given}
         check_target(target, self._about.get("classes"))
-        self._builder = RecordingBuilder(self._about, skipped=kernels_out_of_reach(bare))
+        self.channels = check_channels(channels)
+        self._builder = RecordingBuilder(self._about, skipped=kernels_out_of_reach(bare), channels=self.channels)
         self._builder.store("inputs", to_numpy(self.probe.images[: self.probe.shown]))
         self._start: dict[str, Tensor] = {}
 
@@ -125,7 +129,7 @@ class Recorder:
         epoch = whole_number(epoch)
         if epoch in self._builder.epochs:
             raise NotRecordable(f"epoch {epoch} is recorded already")
-        look = RecordingBuilder(epochs=[epoch])
+        look = RecordingBuilder(epochs=[epoch], channels=self.channels)
         self._look_at_weights(look)
         self._look_at_maps(look)
         self._builder.add(look)
@@ -216,6 +220,18 @@ def without_quantised(
     if not any(".quantized" in type(module).__module__ for module in model.modules()):
         return gradients, reasons
     return {}, dict.fromkeys([*gradients, *reasons], "no gradient passes through quantised layers")
+
+
+def check_channels(channels: Any) -> int | list[int]:
+    """How many channels are kept, or which, as plain numbers. Raises NotRecordable."""
+    many = not isinstance(channels, Iterable)
+    try:
+        wanted = [operator.index(channel) for channel in ([channels] if many else channels)]
+    except TypeError:
+        wanted = []
+    if not wanted or min(wanted) < many:
+        raise NotRecordable(f"channels={channels!r}: give how many of a layer's channels to keep, or a list of them")
+    return wanted[0] if many else wanted
 
 
 def whole_number(epoch: Any) -> int:

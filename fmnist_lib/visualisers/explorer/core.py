@@ -26,6 +26,7 @@ from fmnist_lib.visualisers.explorer.panel import (
 from fmnist_lib.visualisers.explorer.position import Axes
 from fmnist_lib.visualisers.explorer.wire import Wire
 from fmnist_lib.visualisers.measures import Choice
+from fmnist_lib.visualisers.recording import MAX_CHANNELS
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # The latest that a cell showed and perhaps nobody holds, as by `display(Explorer.live(...))`: they go on answering.
@@ -111,6 +112,7 @@ class Explorer:
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         normalise: Normalise | None = None,
+        channels: int | Sequence[int] = MAX_CHANNELS,
         caption: str = "",
         **position: Any,
     ) -> "Explorer":
@@ -120,8 +122,8 @@ class Explorer:
         them, or bytes, of which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
         is what to look at; by default that is `layer`, else what a Recorder would keep, and `panels[0].skipped` tells
         which of it has no pictures. `layout` says where a layer's channels are and `output` which of several outputs
-        are the scores, as for a Recorder. `labels` and `classes` name the images; `position` is as in Explorer:
-        channel, image, scale, view.
+        are the scores, and `channels` how many of a layer's are shown, or which, as for a Recorder. `labels` and
+        `classes` name the images; `position` is as in Explorer: channel, image, scale, view.
 
         All that is shown is of the weights that the model has then; after more training ask again. An exported page
         keeps the first eight images. Raises ExplorerError, also for what the model itself raises.
@@ -135,6 +137,7 @@ class Explorer:
             labels=labels,
             classes=classes,
             normalise=normalise,
+            channels=channels,
         )
         return cls._of([panel], {"layer": layer, **position}, call=None, options={}, caption=caption)
 
@@ -175,10 +178,13 @@ class Explorer:
         return sheet.paint(self._refreshed(), self._axes.move(self._position, changes), panel)
 
     def save_png(self, path: Path | str) -> Path:
-        """Write what the display shows now as a PNG; gives back the path. Raises ExplorerError for another suffix."""
+        """Write what the display shows now as a PNG, with its labels, scale and input; gives back the path.
+
+        Raises ExplorerError for another suffix.
+        """
         path = Path(path)
         check_suffix(path, ".png")
-        content = sheet.as_png(sheet.frame_image(self._refreshed(), self._position))
+        content = sheet.as_png(sheet.labelled(self._refreshed(), self._position))
         write_atomically(path, lambda file: file.write(content))
         return path
 
@@ -235,11 +241,11 @@ class Explorer:
     def _indexed(self) -> dict[str, Any]:
         return {**vars(self._position), **self._axes.indices(self._position)}
 
-    def _page(self, contact: bytes) -> str:
+    def _page(self, contact: bytes, *, has_sheet: bool = True) -> str:
         bundle = make_bundle(self._refreshed(), self._position, code=self._code, key=self._key)
         return make_page(
             to_json(bundle),
-            sheet=contact,
+            sheet=contact if has_sheet else None,
             label=f"Explorer: {', '.join(LABELS[kind] for kind in self._axes.kinds)}",
             frame=self._position.frame,
             caption=self.caption,
@@ -255,11 +261,9 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        return {WIDGET_VIEW: view, **self._stored_bundle()}
-
-    def _stored_bundle(self) -> dict[str, Any]:
         contact = self._contact()
-        return {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        stored = {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        return {WIDGET_VIEW: view, **stored}
 
     def _ipython_display_(self) -> None:
         """Show the player, wired to Python, without the widget's own view.
@@ -268,13 +272,18 @@ class Explorer:
         "model not found" to show for it when the notebook is opened again. So the view is not what is shown: the
         player is, and a wire, which is a widget model without a view, finds it on the page. Opened again without a
         kernel the same output is the same player, with nobody at the other end.
+
+        The contact sheet is an output of its own before it, since a picture is what every export and every viewer of
+        notebooks shows, also those that drop scripts and pictures out of HTML; where the player runs it hides it.
         """
         from IPython.display import display
 
         self._connect()
         if any(isinstance(panel, LivePanel) for panel in self.panels):
             SHOWN.append(self)
-        display(self._stored_bundle(), raw=True)
+        contact = self._contact()
+        display({"image/png": contact, "text/plain": str(self)}, raw=True, metadata={"image/png": {"alt": str(self)}})
+        display({"text/html": self._page(contact, has_sheet=False), "text/plain": str(self)}, raw=True)
 
     def __str__(self) -> str:
         place, axes = self._position, self._refreshed()

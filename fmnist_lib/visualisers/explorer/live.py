@@ -17,13 +17,20 @@ from torch import Tensor, nn
 from fmnist_lib.errors import LabError
 from fmnist_lib.visualisers.borrow import leave_as_found, refuse_what_cannot_run
 from fmnist_lib.visualisers.channels import ChannelAxes, picture_axes
-from fmnist_lib.visualisers.explorer.bundle import pack
+from fmnist_lib.visualisers.explorer.bundle import pack, pack_tiles
 from fmnist_lib.visualisers.explorer.errors import ExplorerError
 from fmnist_lib.visualisers.explorer.panel import Guess, Panel
 from fmnist_lib.visualisers.hooks import capture, unwrap
 from fmnist_lib.visualisers.measures import Choice, choose_output
-from fmnist_lib.visualisers.recorder import as_tensor, call_model, check_layout, default_layers, has_signals
-from fmnist_lib.visualisers.recording import MAX_CHANNELS, Tiles, sample
+from fmnist_lib.visualisers.recorder import (
+    as_tensor,
+    call_model,
+    check_channels,
+    check_layout,
+    default_layers,
+    has_signals,
+)
+from fmnist_lib.visualisers.recording import Tiles, choose_channels
 
 Normalise = Callable[[Tensor], Tensor]
 Images = Tensor | NDArray[Any] | Sequence[Any]
@@ -49,11 +56,14 @@ class LivePanel(Panel):
         labels: Sequence[int] | None,
         classes: Sequence[str] | None,
         normalise: Normalise | None,
+        channels: int | Sequence[int],
     ) -> None:
         self.model, self.output = model, output
         self.batch = as_batch(images, normalise)
         self.title = type(model).__name__
         self.about = {"labels": [] if labels is None else [int(label) for label in labels], "classes": classes}
+        with blaming(model):
+            self._kept = check_channels(channels)
         self._num_classes = len(classes) if classes else None
         self.kinds, self.epochs = ["maps"], [0]
         self.shown = list(range(len(self.batch)))
@@ -84,7 +94,7 @@ class LivePanel(Panel):
         return self.batch.numpy()
 
     def channels(self, kind: str, layer: str) -> list[int]:
-        return sample(self._shapes[layer][0], MAX_CHANNELS)
+        return choose_channels(self._shapes[layer][0], self._kept)
 
     def shape(self, kind: str, layer: str) -> tuple[int, ...]:
         return self._shapes[layer]
@@ -130,7 +140,7 @@ class LivePanel(Panel):
         maps, _, scores = self._look(batch)
         if shapes_of(maps) != self._shapes:
             raise ExplorerError("the model gives out other shapes than it did: make a new explorer of it")
-        kept = {layer: picture[sample(len(picture), MAX_CHANNELS)] for layer, picture in maps.items()}
+        kept = {layer: picture[choose_channels(len(picture), self._kept)] for layer, picture in maps.items()}
         tiles = {layer: Tiles.encode(picture.numpy()) for layer, picture in kept.items()}
         chances = scores[0].float().softmax(0).cpu().numpy() if scores.ndim == 2 else np.full(1, np.nan)
         return tiles, self.believe(chances)
@@ -232,7 +242,7 @@ def reply(panel: LivePanel, image: int) -> dict[str, Any]:
     """What the page asked for: the pictures of one image."""
     columns = {layer: panel.column("maps", layer, image) for layer in panel.layers["maps"]}
     return {
-        "layers": {layer: pack(c.ranges.astype("<f4"), c.codes) for layer, c in columns.items()},
+        "layers": {layer: pack_tiles(tiles) for layer, tiles in columns.items()},
         "input": pack(panel.pictures([image])),
         "guess": panel.guess(image),
         "state": panel.state,

@@ -3,7 +3,7 @@
 Letters: N images (of a kernel: its input channels), C channels, H height, W width, E epochs, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
 from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles
 
 KERNEL_KINDS = ("kernels", "gradients")
-SIGNED_KINDS = ("kernels", "gradients", "map_gradients")  # coloured symmetrically about zero
+SIGNED_KINDS = ("kernels", "gradients", "map_gradients", "signed_values")  # coloured symmetrically about zero
+PHOTO_KINDS = ("cams",)  # one map for each image, which is laid over it
 # What is shown unless somebody says otherwise. The size of gradients differs so much from epoch to epoch that on one
 # scale for all epochs many of them are blank.
 DEFAULT_SCALES = {
@@ -22,6 +23,8 @@ DEFAULT_SCALES = {
     "maps": "shared",
     "map_gradients": "epoch",
     "cams": "shared",
+    "values": "shared",
+    "signed_values": "shared",
 }
 COMFORTABLE = 1_300_000  # bytes of compressed maps, which base64 and the player around them bring below 2 MB
 LABELS = {
@@ -30,6 +33,8 @@ LABELS = {
     "maps": "feature maps",
     "map_gradients": "gradients of the feature maps",
     "cams": "Grad-CAM",
+    "values": "values",
+    "signed_values": "values",
 }
 
 RECORDING = "recording.npz"  # in a run's folder
@@ -44,6 +49,7 @@ class Panel:
     `layers[kind]` lists names in the order of the network. Raises ExplorerError for what the recording lacks.
     """
 
+    names: Mapping[str, str] = {}  # of the sliders, where they are called otherwise
     state = 0  # of what is shown: pictures of two states do not belong beside each other
     _column_of: tuple[str, str, int] | None = None  # what `_column` holds
     _column: Tiles
