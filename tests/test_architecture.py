@@ -42,7 +42,6 @@ OTHERS = {
     "seaborn": {"visualisers/plots.py"},
     "anywidget": {"explorer"},
     "ipywidgets": {"explorer"},
-    "tomli": {"report/details.py"},
     "traitlets": {"explorer", "report"},
     **{
         name: {"report"}
