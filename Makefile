@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 QUIET_NEWS = $(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 # What a wheel brings to Jupyter, and an editable installation does not: the menu's entries and what a sanitised export keeps.
 define JUPYTER_FILES
-@mkdir -p $(VENV)/etc/jupyter/jupyter_server_config.d $(VENV)/share/jupyter/lab/settings/overrides.d
+@mkdir -p $(VENV)/etc/jupyter/jupyter_server_config.d
 @cp fmnist_lib/report/jupyter/server/fmnist_lib.json $(VENV)/etc/jupyter/jupyter_server_config.d/
-@cp fmnist_lib/report/jupyter/menu/fmnist_lib.json $(VENV)/share/jupyter/lab/settings/overrides.d/
+@cp fmnist_lib/report/jupyter/nbconvert/jupyter_nbconvert_config.json $(VENV)/etc/jupyter/
 endef
 RECIPE ?= original
 MODEL ?= resnet18

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,12 @@ PLACES = (
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
 )
 PLAYWRIGHT = (".cache/ms-playwright", "Library/Caches/ms-playwright", "AppData/Local/ms-playwright")
+PLAYWRIGHTS_OWN = (
+    "chromium-*/chrome-*/chrome",
+    "chromium-*/chrome-*/chrome.exe",
+    "chromium-*/chrome-*/*.app/Contents/MacOS/*",
+    "chromium_headless_shell-*/*/*headless*shell",
+)
 SECONDS = 180  # for a page; ours take under ten
 ADVICE = (
     "A PDF is printed by Chromium or Chrome. Install one (Debian and Ubuntu: apt install chromium), name one in the "
@@ -40,15 +47,19 @@ def candidates() -> Iterator[str]:
         yield named
         return
     yield from (*NAMES, *PLACES)
-    for folder in PLAYWRIGHT:
-        for pattern in ("chromium-*/chrome-*/chrome", "chromium-*/chrome-*/Chromium.app/Contents/MacOS/Chromium"):
-            yield from map(str, sorted(Path.home().glob(f"{folder}/{pattern}"), reverse=True))
+    folders = [Path.home() / folder for folder in PLAYWRIGHT]
+    if named := os.environ.get("PLAYWRIGHT_BROWSERS_PATH"):
+        folders.insert(0, Path(named))
+    for folder in folders:
+        for pattern in PLAYWRIGHTS_OWN:
+            yield from map(str, sorted(folder.glob(pattern), reverse=True))
 
 
 def print_page(page: str, *, seconds: float = SECONDS) -> bytes:
     """The PDF of a page. Raises ReportError where there is no Chromium, or it fails or hangs."""
     program = find_chromium()
-    with tempfile.TemporaryDirectory(prefix="labreport-", ignore_cleanup_errors=True) as name:
+    place = snap_folder(program)
+    with tempfile.TemporaryDirectory(prefix="labreport-", dir=place, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         source, target = folder / "page.html", folder / "page.pdf"
         source.write_text(page, encoding="utf-8")
@@ -56,13 +67,50 @@ def print_page(page: str, *, seconds: float = SECONDS) -> bytes:
         command += [f"--user-data-dir={folder / 'profile'}", f"--print-to-pdf={target}"]
         if sys.platform == "linux" and os.geteuid() == 0:
             command.append("--no-sandbox")  # Chromium refuses to run as root otherwise, as in a container
-        try:
-            done = subprocess.run([*command, source.as_uri()], capture_output=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ReportError(f"{program} did not print the page within {seconds:.0f} s. {ADVICE}") from error
-        except OSError as error:
-            raise ReportError(f"{program} cannot be started: {error}. {ADVICE}") from error
-        if not target.is_file():
-            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            raise ReportError(f"{program} printed nothing (exit {done.returncode}: {last}). {ADVICE}")
-        return target.read_bytes()
+        said = run([*command, source.as_uri()], folder / "said", seconds=seconds)
+        content = target.read_bytes() if target.is_file() else b""
+        if not content.startswith(b"%PDF") or b"%%EOF" not in content[-1024:]:
+            raise ReportError(f"{program} printed nothing that is a PDF ({said}). {ADVICE}")
+        return content
+
+
+def run(command: list[str], log: Path, *, seconds: float) -> str:
+    """Run a program to its end; returns its last words. Raises ReportError if it cannot start, or hangs.
+
+    Chromium is many processes, and may be started by a script: what hangs is ended with all that it started.
+    """
+    try:
+        with log.open("wb") as output:
+            started = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+    except OSError as error:
+        raise ReportError(f"{command[0]} cannot be started: {error}. {ADVICE}") from error
+    try:
+        code = started.wait(seconds)
+    except BaseException as error:  # also Ctrl-C: it does not reach a session of its own
+        end(started)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise ReportError(f"{command[0]} did not print the page within {seconds:.0f} s. {ADVICE}") from error
+        raise
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"exit {code}: {lines[-1] if lines else 'it said nothing'}"
+
+
+def end(started: "subprocess.Popen[bytes]") -> None:
+    """End a program that has a session of its own, with all that it started."""
+    if os.name == "posix":
+        os.killpg(started.pid, signal.SIGKILL)
+    else:
+        started.kill()
+    started.wait()
+
+
+def snap_folder(program: str) -> Path | None:
+    """Where a Chromium from Ubuntu's snaps can read and write, since it sees no /tmp; None for any other."""
+    path = Path(program)
+    is_snap = path.is_relative_to("/snap") or (path.is_file() and b"/snap/bin/chromium" in path.read_bytes()[:4096])
+    folder = Path.home() / "snap" / "chromium" / "common"
+    if is_snap:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder if is_snap else None

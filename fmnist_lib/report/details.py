@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fmnist_lib.runs.places import home
-from fmnist_lib.runs.storage import RunError
+from fmnist_lib.errors import LabError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,9 +15,10 @@ else:
 FILE = "report.toml"
 LANGUAGES = ("en", "zh")
 LONGEST = 200  # characters of a field: a title page has one line for each
+JOINERS = "\u200c\u200d"  # not printed themselves; they join emojis, and the letters of some alphabets
 
 
-class ReportError(RunError):
+class ReportError(LabError):
     """A report that cannot be made; the message says what of it, why, and what was kept."""
 
 
@@ -42,7 +42,7 @@ def read_details(folder: Path | None = None) -> Details:
 
     Raises ReportError for a file that is no TOML, and for a field that is unknown, of another kind, or too long.
     """
-    path = (folder or home()) / FILE
+    path = (folder or lab_folder()) / FILE
     if not path.is_file():
         return Details()
     try:
@@ -67,6 +67,8 @@ def as_text(path: Path, name: str, value: Any) -> Any:
     if isinstance(value, (dict, list)):
         raise ReportError(f"{path}: {name} is {value!r}, and should be text in quotes")
     text = " ".join(str(value).split())
+    if strange := [letter for letter in text if not letter.isprintable() and letter not in JOINERS]:
+        raise ReportError(f"{path}: {name} has {strange[0]!r} in it, which cannot be printed")
     if len(text) > LONGEST:
         raise ReportError(f"{path}: {name} has {len(text)} characters; at most {LONGEST} fit on the title page")
     return text
@@ -75,4 +77,13 @@ def as_text(path: Path, name: str, value: Any) -> Any:
 def find_folder(start: Path) -> Path:
     """The nearest folder with a report.toml, from `start` upwards; else the lab's."""
     here = start.absolute()
-    return next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), home())
+    return next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), None) or lab_folder()
+
+
+def lab_folder() -> Path:
+    """The lab's folder."""
+    from fmnist_lib.runs.places import (
+        home,
+    )  # it brings torch, which a Jupyter server that lists formats need not wait for
+
+    return home()

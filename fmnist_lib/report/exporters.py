@@ -6,28 +6,40 @@ from typing import Any
 
 from jinja2 import pass_context
 from nbconvert import Exporter, HTMLExporter
-from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from nbformat import NotebookNode
-from traitlets.config import Config
+from traitlets import Bool, default
+from traitlets.config import Application, Config
 
+from fmnist_lib.report import markdown
 from fmnist_lib.report.chromium import print_page
 from fmnist_lib.report.details import find_folder, read_details
-from fmnist_lib.report.pages import Chapter, OfflineRenderer, make_page
+from fmnist_lib.report.pages import Chapter, make_page
 from fmnist_lib.report.running import strip
 from fmnist_lib.report.words import WORDS
 
 # Best first; the widget view is not in it: without a kernel and a network it would be a blank.
-DISPLAY_PRIORITY = ("text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain")
+DISPLAY_PRIORITY = (
+    "text/html",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "text/markdown",
+    "text/latex",
+    "text/plain",
+)
 TEMPLATE = """{%- extends 'index.html.j2' -%}
 {% block input_group -%}
 <details class="code"><summary>CODE</summary>{{ super() }}</details>
-{%- endblock input_group %}"""
+{%- endblock input_group %}
+{% block data_latex -%}
+<div class="output_latex output_subarea">{{ output.data["text/latex"] | markdown2html }}</div>
+{%- endblock data_latex %}"""
 
 
 class LabReportExporter(HTMLExporter):
     """A notebook as one HTML file with a title page, contents, folded code and living sliders; it asks no network."""
 
-    export_from_notebook = "Lab report (HTML)"  # JupyterLab's menu has its words from report/jupyter/menu
+    export_from_notebook = "Lab report (HTML)"  # the words are menu.py's in JupyterLab
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"template_name": "basic"})
@@ -57,14 +69,11 @@ class LabReportExporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         """nbconvert's filter, with formulas that need no script from a network."""
-        renderer = OfflineRenderer(
-            escape=False,
-            attachments=context.get("cell", {}).get("attachments", {}),
-            embed_images=True,
-            path=context.get("resources", {}).get("metadata", {}).get("path", ""),
-            exclude_anchor_links=True,
-        )
-        return str(MarkdownWithMath(renderer=renderer).render(source))
+        path = context.get("resources", {}).get("metadata", {}).get("path")
+        folder = Path(path) if path else None
+        root = find_folder(folder) if folder else None
+        attachments = context.get("cell", {}).get("attachments", {})
+        return markdown.render(source, folder, root=within(folder, root), attachments=attachments)
 
 
 class LabReportPDFExporter(Exporter):
@@ -83,6 +92,22 @@ class LabReportPDFExporter(Exporter):
         page, resources = LabReportExporter(config=self.config).from_notebook_node(nb, resources, **options)
         resources["output_extension"] = ".pdf"
         return print_page(page), resources
+
+
+class LabReportPDFAlias(LabReportPDFExporter):
+    """The same as `labreport-pdf`, its name on a command line, which an address of a server cannot hold."""
+
+    enabled = Bool(True).tag(config=True)
+
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        """Not where a server lists what it can export."""
+        return not (Application.initialized() and hasattr(Application.instance(), "web_app"))
+
+
+def within(folder: Path | None, root: Path | None) -> Path | None:
+    """The lab's folder, if the notebook lies in it; else the notebook's own."""
+    return root if folder and root and folder.resolve().is_relative_to(root.resolve()) else folder
 
 
 def title_of(notebook: NotebookNode) -> str:

@@ -14,8 +14,9 @@ from fmnist_lib.report.chromium import print_page
 from fmnist_lib.report.details import Details, ReportError, read_details
 from fmnist_lib.report.exporters import LabReportExporter
 from fmnist_lib.report.filled import COMPARED, write_reports
-from fmnist_lib.report.pages import make_page, markdown_chapter
+from fmnist_lib.report.pages import make_page
 from fmnist_lib.report.running import execute
+from fmnist_lib.report.sliders import markdown_chapter
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.runs.places import home, run_name
 

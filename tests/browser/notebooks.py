@@ -85,14 +85,12 @@ def open_notebook(browser: Any, lab: Lab, name: str) -> tuple[Any, list[str]]:
 
 
 def export(opened: Opened, path: Path, *, entry: str = "HTML", sanitised: bool = False) -> None:
-    """File, Save and Export Notebook As, HTML, where JupyterLab 4.6 asks whether to sanitise, and proposes to; or File
-    and our own entry."""
+    """File, Save and Export Notebook As, an entry; at HTML JupyterLab 4.6 asks whether to sanitise, and proposes to."""
     context = opened.page.context
     downloads: list[Any] = []
     context.on("page", lambda tab: tab.on("download", lambda it: downloads.append(it)))
     opened.page.on("download", lambda it: downloads.append(it))
-    submenu = ["Save and Export Notebook As"] if entry == "HTML" else []
-    opened.menu("File", *submenu, f"^{re.escape(entry)}$")
+    opened.menu("File", "Save and Export Notebook As", f"^{re.escape(entry)}$")
     dialog, answered = opened.page.locator(".jp-Dialog"), False
     for _ in range(1200):
         if not answered and dialog.count():

@@ -11,8 +11,9 @@ import pytest
 from fmnist_lib.report import chromium, make
 from fmnist_lib.report.details import Details, ReportError, find_folder, read_details
 from fmnist_lib.report.exporters import LabReportExporter, LabReportPDFExporter
-from fmnist_lib.report.pages import Chapter, make_page, markdown_chapter
+from fmnist_lib.report.pages import Chapter, make_page
 from fmnist_lib.report.sanitise import clean_html
+from fmnist_lib.report.sliders import markdown_chapter
 
 ROOT = Path(__file__).parents[2]
 EVIL = "<img src=x onerror=alert(1)> **bold** 🦊 " + "long " * 20

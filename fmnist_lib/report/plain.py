@@ -1,0 +1,82 @@
+"""nbconvert's own formats, for whoever takes them: the title page in them, and advice where a PDF cannot be made.
+
+report/jupyter/ has the configuration that hands these to nbconvert.
+"""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nbconvert.exporters import HTMLExporter
+from nbconvert.preprocessors import Preprocessor
+from nbformat import NotebookNode, v4, writes
+
+from fmnist_lib.report.details import ReportError, find_folder, read_details
+from fmnist_lib.report.exporters import LabReportExporter
+from fmnist_lib.report.words import title_lines
+
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+ADVICE = (
+    "Take “Lab report (PDF)” in JupyterLab's menu, or `jupyter nbconvert --to labreport-pdf`, which needs no more than "
+    "a Chromium or Chrome"
+)
+
+
+class TitlePage(Preprocessor):
+    """Who hands the notebook in, before its first cell; our own exporters have a page for that."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """The notebook with a cell more, where report.toml says anything."""
+        folder = Path(resources.get("metadata", {}).get("path") or ".")
+        if not isinstance(self.parent, LabReportExporter) and (text := title_text(folder)):
+            nb.cells.insert(0, v4.new_markdown_cell(text))
+        return nb, resources
+
+
+def title_text(folder: Path) -> str:
+    """The title page as Markdown, or why there is none: a notebook is exported whatever report.toml is like."""
+    try:
+        details = read_details(find_folder(folder))
+    except ReportError as error:
+        return f"**{as_text(str(error))}**"
+    lines = title_lines(details, details.language)
+    return "  \n".join(f"{name}: **{as_text(said)}**" for name, said in lines if said)
+
+
+def as_text(words: str) -> str:
+    """Words of which neither Markdown nor HTML takes a character for anything else."""
+    return "".join(each if each.isalnum() or each.isspace() or ord(each) > 127 else f"&#{ord(each)};" for each in words)
+
+
+class PaperAdvice(Preprocessor):
+    """One message in the place of a failure in another program, for nbconvert's own ways to a PDF."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        """The notebook as it is. Raises ReportError where the PDF cannot be made, or would lack letters."""
+        reason = why_not_web() if isinstance(self.parent, HTMLExporter) else why_not_latex(nb)
+        if reason:
+            raise ReportError(f"{reason}. {ADVICE}")
+        return nb, resources
+
+
+def why_not_web() -> str:
+    """Why `webpdf` cannot print; empty where it can."""
+    if importlib.util.find_spec("playwright") is None:
+        return "webpdf needs playwright, which is not installed"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        has_own = Path(playwright.chromium.executable_path).is_file()
+    return "" if has_own else "webpdf prints with a Chromium of playwright's own alone, which is not on this machine"
+
+
+def why_not_latex(notebook: NotebookNode) -> str:
+    """Why `pdf` cannot print this notebook; empty where it can."""
+    missing = [name for name in ("pandoc", "xelatex") if shutil.which(name) is None]
+    if missing:
+        return f"pdf needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not on this machine"
+    if CHINESE.search(writes(notebook)):
+        return "pdf leaves out every Chinese letter of this notebook"
+    return ""
