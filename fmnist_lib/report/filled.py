@@ -1,6 +1,7 @@
 """The lab report's text, filled from the files of the runs: every number in it comes from there."""
 
 import json
+import os
 import re
 import string
 import warnings
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fmnist_lib import data, models
+from fmnist_lib import data
 from fmnist_lib.errors import LabError, LabWarning
 from fmnist_lib.files import write_atomically
 from fmnist_lib.report import measured, pictures, yours
@@ -69,6 +70,7 @@ class Chapter:
 class Story:
     """The runs that the report is about, and what is lacking."""
 
+    home: Path
     chapters: list[Chapter] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -77,8 +79,14 @@ class Story:
         try:
             return see()
         except (LabError, OSError) as error:
-            self.gaps.append(Gap(what, of, str(error)))
+            self.note(what, of, str(error))
             return None
+
+    def note(self, what: str, of: str, why: str) -> None:
+        """Note a gap, once, with paths as they are from home: the report is handed on."""
+        gap = Gap(what, of, why.replace(f"{self.home}{os.sep}", ""))
+        if gap not in self.gaps:
+            self.gaps.append(gap)
 
     def pair(self) -> tuple[Chapter, Chapter] | None:
         """The shallow residual network and the deep one, of one recipe where there are such."""
@@ -98,38 +106,46 @@ def write_reports(home: Path) -> dict[str, Path]:
     draw_all(home, story)
     written = {}
     for language in LANGUAGES:
-        text = render(home, details, language)
+        text = render(home, details, story, language=language)
         path = home / ("report.md" if language == "en" else f"report.{language}.md")
         written[language] = yours.write_filled(path, text, language=language)
-    for gap in dict.fromkeys(story.gaps):
+    for gap in story.gaps:
         warnings.warn(LabWarning(f"the report has a gap: {gap.of}: {gap.why}"), stacklevel=2)
     return written
 
 
 def render_reports(home: Path) -> dict[str, str]:
     """The report's text per language, with nothing in a student's places, as `write_reports` writes it."""
-    details = read_details(home)
-    return {code: yours.seal(render(home, details, code), language=code) for code in LANGUAGES}
+    details, story = read_details(home), tell(home)
+    return {code: yours.seal(render(home, details, story, language=code), language=code) for code in LANGUAGES}
 
 
-def render(home: Path, details: Details, language: str) -> str:
+def render(home: Path, details: Details, story: Story, *, language: str) -> str:
     """The report's text, with the pictures that are there."""
-    text = open_templates().get_template(f"report.{language}.md").render(report_facts(home, details, language))
+    facts = report_facts(home, details, story, language=language)
+    text = open_templates().get_template(f"report.{language}.md").render(facts)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def tell(home: Path) -> Story:
     """What there is to tell of the runs that report.toml chooses, else of the course's."""
-    story = Story()
+    story = Story(home)
     names = read_details(home).runs or [run_name(name, "original") for name in NETWORKS]
     for name in names:
         path = home / "checkpoints" / name
-        run = story.attempt("missing", name, partial(Run.load, path))
+        run = story.attempt("missing", name, partial(load_run, path))
         if run is not None and run.epochs_done:
             story.chapters.append(open_chapter(run, story))
         elif run is not None:
-            story.gaps.append(Gap("unfinished", name, unfinished(run)))
+            story.note("unfinished", name, unfinished(run))
     return story
+
+
+def load_run(path: Path) -> Run:
+    """A run whose network can be built. Raises RunError, ModelError."""
+    run = Run.load(path)
+    measured.parameters(run)
+    return run
 
 
 def open_chapter(run: Run, story: Story) -> Chapter:
@@ -138,7 +154,7 @@ def open_chapter(run: Run, story: Story) -> Chapter:
     if run.recipe.name != "original":
         chapter.name += f" ({run.recipe.name})"
     if not run.is_finished or chapter.test is None:
-        story.gaps.append(Gap("unfinished", chapter.key, unfinished(run)))
+        story.note("unfinished", chapter.key, unfinished(run))
     recording = story.attempt("unrecorded", chapter.key, lambda: Recording.load(run.path / "recording.npz"))
     if recording is not None:
         chapter.recording = recording
@@ -194,9 +210,8 @@ def keep_drawing(path: Path, text: str) -> None:
         write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
+def report_facts(home: Path, details: Details, story: Story, *, language: str) -> dict[str, Any]:
     """What the report's templates may ask for: title page, chapters, comparisons, and helpers to print numbers."""
-    story = tell(home)
     all_shown = {code: list_pictures(story, code) for code in dict.fromkeys((language, "en"))}
 
     def picture(name: str) -> dict[str, Any] | None:
@@ -215,11 +230,14 @@ def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
         return None
 
     pair = story.pair()
+    for name in [*(f"{name}.svg" for name in DRAWINGS), *all_shown[language]]:
+        if picture(name) is None and not any(gap.of.startswith(f"{language}/{name}") for gap in story.gaps):
+            story.note("undrawn", f"{language}/{name}", "it is not there; `make report` draws it")
     return {
         "details": {name: plain(value) for name, value in asdict(details).items() if isinstance(value, str)},
         "chapters": story.chapters,
         "tested": [chapter for chapter in story.chapters if chapter.test],
-        "gaps": list(dict.fromkeys(story.gaps)),
+        "gaps": story.gaps,
         "names": MODEL_NAMES,
         "optimizers": {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "muon": "Muon"},
         "picture": picture,
@@ -238,7 +256,7 @@ def report_facts(home: Path, details: Details, language: str) -> dict[str, Any]:
         "confusions": measured.see_confusions,
         "best_and_worst": measured.see_classes,
         "curves": measured.see_curves,
-        "parameters": lambda run: f"{models.count_parameters(run.untrained_model()):,}",
+        "parameters": lambda run: f"{measured.parameters(run):,}",
         "percent": lambda share, digits=2: f"{100 * share:.{digits}f}%",
         "points": lambda difference: f"{abs(100 * difference):.2f}",
         "error": measure.standard_error,
@@ -298,7 +316,7 @@ def tuned_runs(home: Path) -> list[Run]:
 def find_run(path: Path) -> Run | None:
     """A tested run, None where there is none that can be read."""
     try:
-        run = Run.load(path)
+        run = load_run(path)
     except LabError:
         return None
     return run if {"val", "test"} <= set(run.evaluation) else None

@@ -3,14 +3,17 @@
 Letters: O output channels, I input channels, H height, W width of kernels.
 """
 
-from collections.abc import Sequence
+import json
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fmnist_lib.models import count_parameters
+from fmnist_lib.models import build, count_parameters
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.visualisers.figures import spatial_layers
@@ -276,10 +279,21 @@ def see_classes(result: dict[str, Any]) -> tuple[int, int]:
 def compare(first: Run, second: Run) -> Comparison:
     """Of two runs that were evaluated on the test images."""
     one, other = first.evaluation["test"], second.evaluation["test"]
-    sizes: Sequence[int] = [count_parameters(run.untrained_model()) for run in (first, second)]
     return Comparison(
         other["accuracy"] - one["accuracy"],
         measure.least_difference(one, other),
-        second.seconds / first.seconds,
-        sizes[1] / sizes[0],
+        second.seconds / first.seconds if first.seconds else math.nan,
+        parameters(second) / parameters(first),
     )
+
+
+def parameters(run: Run) -> int:
+    """How many numbers a run's network learns. Raises ModelError."""
+    return count(run.model_name, json.dumps(run.recipe.overrides))
+
+
+@cache
+def count(name: str, overrides: str) -> int:
+    """The same, of a network and its arguments as JSON."""
+    with torch.device("meta"):  # which takes no memory, and no time
+        return count_parameters(build(name, **json.loads(overrides)))

@@ -29,21 +29,22 @@ def test_the_stored_report_is_what_the_runs_give(language: str, name: str) -> No
     assert (ROOT / name).read_text() == filled.render_reports(ROOT)[language]
 
 
-@pytest.mark.parametrize("name", filled.COMPARED)
+@pytest.mark.parametrize("name", filled.NETWORKS)
 def test_the_accuracies_are_in_both_reports(name: str) -> None:
     content = json.loads((RUNS[name] / "run.json").read_text())
     for file in ("report.md", "report.zh.md"):
         text = (ROOT / file).read_text()
-        assert f"{100 * content['evaluation']['test']['accuracy']:.2f} %" in text
-        assert f"{100 * content['evaluation']['val']['accuracy']:.2f} %" in text
+        assert f"{100 * content['evaluation']['test']['accuracy']:.2f}%" in text
+        assert f"{100 * content['evaluation']['val']['accuracy']:.2f}%" in text
 
 
 def test_no_number_is_typed_into_the_templates() -> None:
-    """Figures with a decimal point come from a file; years, sizes and settings of the original are words or wholes."""
+    """Figures with a decimal point come from a file; years, sizes and settings are words or wholes."""
     for template in (ROOT / "fmnist_lib" / "report" / "templates").glob("report.*.md"):
         text = re.sub(r"\{[{%].*?[%}]\}", "", template.read_text(), flags=re.DOTALL)
         text = re.sub(r"https?://\S+|arXiv:\S+|`[^`]*`", "", text)
-        assert set(re.findall(r"\d+\.\d+", text)) <= {"90.01", "0.2860", "0.3530"}, template
+        text = re.sub(r"^#+ [\d.]+ ", "", text, flags=re.MULTILINE)  # a section's number
+        assert not re.findall(r"\d+\.\d+", text), template
 
 
 def test_every_figure_that_the_report_shows_is_there() -> None:
