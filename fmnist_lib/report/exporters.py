@@ -7,16 +7,19 @@ from pathlib import Path
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
-from nbformat import NotebookNode, read
+from nbformat import NotebookNode, reads, validate
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from traitlets.config import Config
 
+from fmnist_lib.files import read_file
 from fmnist_lib.report.templates import open_templates
 from fmnist_lib.runs.storage import RunError
+from fmnist_lib.visualisers.explorer.page import security_policy
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Best first; the widget view is not in it: without a kernel and a network it would be a blank.
 DISPLAY_PRIORITY = ("text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain")
+LARGEST = 2**28  # bytes of a notebook
 CELL_SECONDS = 3600  # a cell may train a network
 KERNEL_OPTIONS = ["--log-level=ERROR"]  # else every kernel warns that it talks over TCP on this machine
 
@@ -28,7 +31,7 @@ class ReportError(RunError):
 def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
     """A notebook run from a fresh kernel, in a copy, without widget state. Raises ReportError naming the cell."""
     work.mkdir(parents=True, exist_ok=True)
-    notebook = read(path, as_version=4)
+    notebook = read_notebook(path)
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
@@ -45,6 +48,21 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
     except (DeadKernelError, TimeoutError) as error:
         raise ReportError(f"{path.name} stopped: {error}. Run it in JupyterLab to see more") from error
     return strip(notebook)
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook from its file. Raises ReportError where it is none."""
+    try:
+        text = read_file(path, most=LARGEST).decode("utf-8")
+        notebook = reads(text, as_version=4)
+        validate(notebook)
+    except Exception as error:  # nbformat meets a dozen kinds of damage with as many kinds of exception
+        words = str(error).splitlines() or [type(error).__name__]
+        raise ReportError(
+            f"{path} is no notebook, or a damaged one ({words[0][:200]}): bring it back from the handed-out "
+            "folder or from JupyterLab's .ipynb_checkpoints"
+        ) from error
+    return notebook
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
@@ -78,6 +96,7 @@ def join_pages(notebooks: dict[str, NotebookNode]) -> str:
         .get_template("report.html")
         .render(
             chapters=chapters,
+            security_policy=security_policy(),
             highlight=HtmlFormatter(style="default").get_style_defs(".highlight"),
         )
     )

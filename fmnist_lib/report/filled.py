@@ -1,6 +1,9 @@
 """The lab report's text, filled from the files of the runs: every number in it comes from there."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ def report_facts(home: Path) -> dict[str, Any]:
     runs = {}
     for name in COMPARED:
         path = home / "checkpoints" / run_name(name, "original")
-        runs[name] = Run.load(path)
+        runs[name] = as_text(Run.load(path))
         if not runs[name].evaluation:
             raise RunError(f"the run in {path} is not finished: run `train {name}` again, it goes on where it stopped")
     return {
@@ -56,8 +59,22 @@ def report_facts(home: Path) -> dict[str, Any]:
 def tuned_runs(home: Path) -> list[Run]:
     """The finished runs of our own recipes that lie in `home`."""
     paths = [home / "checkpoints" / run_name(name, recipe) for recipe in TUNED for name in NETWORKS]
-    runs = [Run.load(path) for path in paths if (path / "run.json").exists()]
+    runs = [as_text(Run.load(path)) for path in paths if (path / "run.json").exists()]
     return [run for run in runs if "test" in run.evaluation]
+
+
+def as_text(run: Run) -> Run:
+    """The run with all names as Markdown shows them letter by letter: run.json may say anything."""
+    recipe = replace(run.recipe, name=escaped(run.recipe.name), teacher=escaped(run.recipe.teacher))
+    environment = {
+        escaped(name): escaped(value) if isinstance(value, str) else value for name, value in run.environment.items()
+    }
+    return replace(run, recipe=recipe, environment=environment)
+
+
+def escaped(text: str) -> str:
+    """A text in which neither HTML nor Markdown means anything, in one line."""
+    return re.sub(r"([\\`*\[\]|$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def standard_error(result: dict[str, Any]) -> float:
