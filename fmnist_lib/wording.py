@@ -53,3 +53,8 @@ def describe_sweep(result: dict[str, Any]) -> str:
 def describe_report(result: dict[str, Any]) -> str:
     """For people."""
     return "\n".join(f"{what}: {path}" for what, path in result.items())
+
+
+def describe_handout(result: dict[str, Any]) -> str:
+    """For people."""
+    return "Without solutions:\n" + "\n".join(result["notebooks"])
