@@ -5,6 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # JupyterLab asks everyone who opens it for the first time whether it may fetch its news; in this environment it does not.
 QUIET_NEWS = $(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
+# What a wheel brings to Jupyter, and an editable installation does not: the menu's entries and what a sanitised export keeps.
+define JUPYTER_FILES
+@mkdir -p $(VENV)/etc/jupyter/jupyter_server_config.d $(VENV)/share/jupyter/lab/settings/overrides.d
+@cp fmnist_lib/report/jupyter/server/fmnist_lib.json $(VENV)/etc/jupyter/jupyter_server_config.d/
+@cp fmnist_lib/report/jupyter/menu/fmnist_lib.json $(VENV)/share/jupyter/lab/settings/overrides.d/
+endef
 RECIPE ?= original
 MODEL ?= resnet18
 
@@ -15,7 +21,7 @@ help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  options: make report RETRAIN=1 trains every network again; make train MODEL=alexnet RECIPE=original"
 
-report: $(VENV)/.lab ## run all notebooks on the real data, write build/report.html and report.md
+report: $(VENV)/.lab ## run all notebooks on the real data; write report.md, build/report.html and build/report.pdf
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
 
 handout: $(VENV)/.lab ## write the students' version of the notebooks, without solutions, to build/handout/
@@ -35,9 +41,9 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (three hours, on an idle machine)
+bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (five hours, on an idle machine)
 	@scripts/install_browser.sh
-	@for name in recorder explorer loader muon roofline scaling "scaling --page" race results "results --page"; do \
+	@for name in recorder explorer loader muon roofline scaling "scaling --page" race results "results --page" claims; do \
 	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done
 
 lint: $(VENV)/.dev ## mend what ruff can mend
@@ -60,9 +66,11 @@ $(VENV)/bin/python:
 $(VENV)/.lab: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	@$(QUIET_NEWS)
+	$(JUPYTER_FILES)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@$(QUIET_NEWS)
+	$(JUPYTER_FILES)
 	@touch $@ $(VENV)/.lab

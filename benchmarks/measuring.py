@@ -46,7 +46,7 @@ def first_test_batches(images: int | None = None) -> Iterator[data.Pair]:
 
 def write_result(path: Path, figures: Mapping[str, Any]) -> None:
     """Write the figures and the machine as JSON; a reader finds the old file or the new one."""
-    text = json.dumps(dict(figures) | {"machine": machine.describe(torch.device("cpu"))}, indent=2)
+    text = json.dumps(dict(figures) | {"machine": machine.describe(torch.device("cpu"))}, indent=2, ensure_ascii=False)
     write_atomically(path, lambda file: file.write(f"{text}\n".encode()))
 
 

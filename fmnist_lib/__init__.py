@@ -11,6 +11,8 @@ Recorder        records kernels, gradients and feature maps of any `nn.Module`
 capture         what the layers of any `nn.Module` give out, by hooks that come off again
 Explorer        sliders over a recording
 compare         two recordings or more on the same sliders
+explore         any array of up to five axes with sliders of your own
+Diagram         a network's layers and shortcuts, as they were seen in a forward pass
 
 The rooms, in the order in which data passes them: `data`, `models`, `training`, `runs`, `visualisers`, `report`.
 """
@@ -18,13 +20,17 @@ The rooms, in the order in which data passes them: `data`, `models`, `training`,
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fmnist_lib.interrupts import held_back
+
 if TYPE_CHECKING:
     from fmnist_lib.data import load as load
     from fmnist_lib.models import build as build
     from fmnist_lib.runs.checkpoint import Run as Run
     from fmnist_lib.runs.launch import train_or_load as train_or_load
+    from fmnist_lib.visualisers.diagram import Diagram as Diagram
     from fmnist_lib.visualisers.explorer import Explorer as Explorer
     from fmnist_lib.visualisers.explorer import compare as compare
+    from fmnist_lib.visualisers.explorer import explore as explore
     from fmnist_lib.visualisers.hooks import capture as capture
     from fmnist_lib.visualisers.recorder import Probe as Probe
     from fmnist_lib.visualisers.recorder import Recorder as Recorder
@@ -41,15 +47,30 @@ HOMES = {
     "capture": "visualisers.hooks",
     "Explorer": "visualisers.explorer",
     "compare": "visualisers.explorer",
+    "explore": "visualisers.explorer",
+    "Diagram": "visualisers.diagram",
 }
-__all__ = ["Explorer", "Probe", "Recorder", "Run", "build", "capture", "compare", "load", "train_or_load"]
+__all__ = [
+    "Diagram",
+    "Explorer",
+    "Probe",
+    "Recorder",
+    "Run",
+    "build",
+    "capture",
+    "compare",
+    "explore",
+    "load",
+    "train_or_load",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for from its home (PEP 562)."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    with held_back():  # torch cannot be imported again once its import was cut short
+        return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

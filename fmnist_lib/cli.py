@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_lib import data, models, wording
+from fmnist_lib.checking import findings, folders
 from fmnist_lib.errors import LabError, LabWarning
+from fmnist_lib.files import write_atomically
 from fmnist_lib.runs import launch, measure, record, sweep
 from fmnist_lib.runs.checkpoint import RECORDED_EPOCHS, Run, stored_epochs
 from fmnist_lib.runs.places import Site, figures_folder, home, run_folder
@@ -27,7 +29,7 @@ from fmnist_lib.visualisers import recording
 
 SHARED: dict[str, dict[str, Any]] = {
     "path": {"type": Path, "metavar": "RUN", "help": "the run's folder"},
-    "paths": {"type": Path, "nargs": "+", "metavar": "RUN", "help": "folders of runs; several are asked together"},
+    "paths": {"type": Path, "nargs": "+", "metavar": "RUN", "help": "folders of runs"},
     "--data": {"type": Path, "metavar": "DIR", "help": "the folder with the data set's four files"},
     "--device": {"default": "auto", "metavar": "D", "help": "auto, cpu, cuda or mps; default: auto"},
 }
@@ -99,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add(commands, "evaluate", run_evaluate, wording.describe_evaluate, "accuracy and loss of a run's weights")
     take(command, "paths")
     command.add_argument("--split", choices=("val", "test"), default="test", help="default: %(default)s")
+    command.add_argument("--together", action="store_true", help="ask several networks together, and take their mean")
     take(command, "--data", "--device")
 
     command = add(commands, "predict", run_predict, wording.describe_predict, "class probabilities for picture files")
@@ -120,6 +123,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path, metavar="FILE", help="JSON; its form is told in fmnist_lib/runs/sweep.py")
     command.add_argument("--out", type=Path, metavar="DIR", help="the runs' folder; default: FILE without its suffix")
     command.add_argument("--ray", action="store_true", help="several runs at once, on a Ray cluster (pip install ray)")
+    take(command, "--data", "--device")
+
+    command = add(commands, "check", run_check, wording.describe_check, "check what is handed in, without running it")
+    command.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="a student's folder, or many of them")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write every finding into a table for spreadsheets")
     take(command, "--data", "--device")
 
     command = add(commands, "report", run_report, wording.describe_report, "run the notebooks and write the report")
@@ -220,10 +228,17 @@ def after_interrupted_training(options: argparse.Namespace) -> str:
 
 def run_evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the stored weights anew."""
-    runs = [Run.load(path) for path in options.paths]
-    figures = measure.evaluate_runs(runs, options.split, site=Site(options.device, options.data))
+    runs, site = [Run.load(path) for path in options.paths], Site(options.device, options.data)
+    groups = [runs] if options.together else [[run] for run in runs]
+    results = [describe_group(group, options.split, site) for group in groups]
+    return results[0] if len(results) == 1 else {"split": options.split, "results": results}
+
+
+def describe_group(runs: Sequence[Run], split: str, site: Site) -> dict[str, Any]:
+    """The figures of a run, or of several that are asked together."""
     names = " + ".join(run.model_name for run in runs)
-    return {"runs": [str(run.path) for run in runs], "model": names, "split": options.split, **figures}
+    figures = measure.evaluate_runs(runs, split, site=site)
+    return {"runs": [str(run.path) for run in runs], "model": names, "split": split, **figures}
 
 
 def run_predict(options: argparse.Namespace) -> dict[str, Any]:
@@ -249,6 +264,14 @@ def run_sweep(options: argparse.Namespace) -> dict[str, Any]:
     site = Site(options.device, options.data)
     rows = sweep.run_sweep(options.file, out=options.out, site=site, on_ray=options.ray, tell=tell)
     return {"results": str(options.file.with_suffix(".csv")), "runs": rows}
+
+
+def run_check(options: argparse.Namespace) -> dict[str, Any]:
+    """Check folders that were handed in; what is wrong with them is the result, and no failure."""
+    result = folders.check_folders(options.folders, site=Site(options.device, options.data), tell=tell)
+    if options.csv:
+        write_atomically(options.csv, lambda file: file.write(findings.as_csv(result["folders"]).encode("utf-8-sig")))
+    return result
 
 
 def run_report(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fmnist_lib.checking.findings import as_table
+
 
 def describe_data(result: dict[str, Any]) -> str:
     """For people."""
@@ -21,7 +23,12 @@ def describe_train(result: dict[str, Any]) -> str:
 
 
 def describe_evaluate(result: dict[str, Any]) -> str:
-    """For people."""
+    """For people: one network after the other, or several as one."""
+    return "\n\n".join(map(describe_figures, result.get("results", [result])))
+
+
+def describe_figures(result: dict[str, Any]) -> str:
+    """For people: the figures of one network, or of several asked together."""
     head = f"{result['model']} on {result['images']} {result['split']} images: "
     lines = [f"{head}accuracy {result['accuracy']:.2%}, loss {result['loss']:.4f}"]
     if flip := result.get("flip"):
@@ -58,3 +65,8 @@ def describe_report(result: dict[str, Any]) -> str:
 def describe_handout(result: dict[str, Any]) -> str:
     """For people."""
     return "Without solutions:\n" + "\n".join(result["notebooks"])
+
+
+def describe_check(result: dict[str, Any]) -> str:
+    """For people; of one folder it is the student's receipt."""
+    return f"Checked on {result['checked']} with fmnist_lib {result['version']}\n\n{as_table(result['folders'])}"

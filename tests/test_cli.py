@@ -54,7 +54,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", ["data", "train", "evaluate", "predict", "record", "report"])
+@pytest.mark.parametrize("command", ["data", "train", "evaluate", "predict", "record", "check", "report"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         command_line.main([command, "--help"])
@@ -97,8 +97,11 @@ def test_evaluate_asks_several_runs_together(
     other = Run(tmp_path / "other", "plain18", replace(smoke_run.recipe, overrides={"widths": [4, 4, 4, 4]}), seed=3)
     storage.save_weights(other.path / "weights.safetensors", other.untrained_model().state_dict())
     other.save()
-    result = answer(capsys, "evaluate", smoke_run.path, other.path, "--device", "cpu")
+    result = answer(capsys, "evaluate", smoke_run.path, other.path, "--together", "--device", "cpu")
     assert result["model"] == "alexnet + plain18"
+    each = answer(capsys, "evaluate", smoke_run.path, other.path, "--device", "cpu")["results"]
+    assert [one["model"] for one in each] == ["alexnet", "plain18"]
+    assert each[0]["accuracy"] == smoke_run.evaluation["test"]["accuracy"]
     images, labels = data.load("test", dataset="tiny")
     mean = sum(predict(run.model(), images, device="cpu") for run in (smoke_run, other)) / 2
     assert result["accuracy"] == mean.argmax(1).eq(labels).sum().item() / len(labels)

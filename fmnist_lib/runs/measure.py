@@ -3,6 +3,7 @@
 Letters: N images, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def evaluate_runs(runs: Sequence[Run], split: str, *, site: Site = HERE) -> dict
     batches = data.evaluation_batches(split, dataset=runs[0].recipe.dataset, data_folder=site.data_folder)
     flip = all(run.recipe.flip for run in runs)
     result = evaluation.evaluate(model, batches, device=site.device, flip=flip, world=site.world)
+    if not math.isfinite(result.loss):
+        raise RunError(
+            f"the loss of {' + '.join(str(run.path) for run in runs)} on the {split} images is {result.loss}: its "
+            "weights give scores that are no numbers"
+        )
     figures = {
         "images": result.num_images,
         "accuracy": result.accuracy,
@@ -82,3 +88,21 @@ def predict(model: nn.Module, images: Tensor, *, device: str = "auto") -> Tensor
     with evaluation.evaluation_mode(model), torch.inference_mode():
         parts = [model(data.normalise(part).to(place)).softmax(1).cpu() for part in images.split(250)]
     return torch.cat(parts)
+
+
+# A difference of two accuracies counts from so many of its standard errors on: chance alone goes further once in twenty
+# times. This is the lab's one rule for it, in code, notebooks and report.
+STANDARD_ERRORS = 2
+
+
+def standard_error(result: dict[str, Any]) -> float:
+    """How far chance alone moves an accuracy that was measured on so many images."""
+    return (result["accuracy"] * (1 - result["accuracy"]) / result["images"]) ** 0.5
+
+
+def least_difference(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """The difference from which on two accuracies differ by more than chance over the images; see `STANDARD_ERRORS`.
+
+    It speaks of two trained networks. Another seed moves an accuracy, too: of architectures it says nothing.
+    """
+    return STANDARD_ERRORS * (standard_error(first) ** 2 + standard_error(second) ** 2) ** 0.5

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.files import write_atomically
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
 from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
@@ -49,16 +50,19 @@ def weight_sheet(recording: Recording, kind: str, epoch: int) -> Figure:
 
 
 def pick_input(about: dict[str, Any], values: NDArray[np.floating]) -> tuple[str, NDArray[np.floating]]:
-    """Of kernels (O, I, H, W) the first input channel that is not all zero, (O, H, W), and a label that says which.
+    """Of kernels (O, I, H, W) the input channel of the fewest that are zero, (O, H, W), and a label that says which.
 
     `about` is what the recording says of the layer. A dead channel gives no gradient, and a blank row would teach
-    nothing; the first one is taken where all are zero.
+    nothing. How many of the kernels are zero nevertheless, the label says too. Channels are counted from 0.
     """
     outputs, inputs = about["shape"][:2]
     height, width = values.shape[-2:]
-    place = int((values != 0).any(axis=(0, 2, 3)).argmax())
+    is_living = (values != 0).any(axis=(2, 3))
+    place = int(is_living.sum(axis=0).argmax())
+    zeros = len(values) - int(is_living[:, place].sum())
     label = f"{outputs} kernels, {height}x{width}"
-    return label + (f", input {about['inputs'][place] + 1} of {inputs}" if inputs > 1 else ""), values[:, place]
+    label += f", input channel {about['inputs'][place]} of {inputs}" if inputs > 1 else ""
+    return label + (f", {zeros} of these {len(values)} zero" if 0 < zeros < len(values) else ""), values[:, place]
 
 
 def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure:
@@ -70,7 +74,7 @@ def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure
     if not -len(inputs) <= image < len(inputs):
         raise RecordingError(f"no image {image} in the recording: choose one of 0 to {len(inputs) - 1}")
     image = range(len(inputs))[image]  # from the front: there may be more labels than images, or fewer
-    rows = [plots.grey_row("input", inputs[image, :1])]
+    rows = [input_row(inputs[image])]
     for layer in layers_at(recording, "maps", epoch, layers=list(recording.layers.get("maps", {}))):
         values = recording.values("maps", layer, epoch)[image]
         count = recording.layers["maps"][layer]["shape"][1]
@@ -81,6 +85,13 @@ def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure
         rows.append(make_row(label, values[:MOST_TILES], limit=colours.limit))
     title = f"Feature maps, {name(recording)}, epoch {epoch}{image_name(recording, image)}"
     return plots.tile_sheet(rows, title=title, note=NOTES["maps"])
+
+
+def input_row(picture: NDArray[np.floating]) -> plots.TileRow:
+    """An input (C, H, W) as the model saw it: in colour if it has three channels, else its first channel in grey."""
+    if len(picture) == 3:
+        return plots.colour_row("input", picture.transpose(1, 2, 0)[None])
+    return plots.grey_row("input" if len(picture) == 1 else f"input: channel 0 of {len(picture)}", picture[:1])
 
 
 NOTES = {
@@ -131,12 +142,17 @@ def find_scale(pictures: Sequence[NDArray[np.floating]]) -> Scale:
 
 
 def spatial_layers(recording: Recording, kind: str) -> list[str]:
-    """The layers whose kernels have more than one pixel: a 1x1 kernel is a number and no picture."""
-    layers = recording.layers.get(kind, {})
-    spatial = [layer for layer, about in layers.items() if max(about["shape"][2:]) > 1]
+    """The layers whose kernels have more than one pixel. Raises RecordingError if there is none."""
+    spatial = drawn_layers(recording, kind)
     if not spatial:
         raise RecordingError(f"no {kind} of more than one pixel in this recording")
     return spatial
+
+
+def drawn_layers(recording: Recording, kind: str) -> list[str]:
+    """The layers of which a sheet shows something: a 1x1 kernel is a number and no picture."""
+    layers = recording.layers.get(kind, {})
+    return [layer for layer, about in layers.items() if kind == "maps" or max(about["shape"][2:]) > 1]
 
 
 def choose(layers: list[str]) -> list[str]:
@@ -228,20 +244,45 @@ def filters_before_and_after(recording: Recording) -> Figure:
 
 
 def save_run_figures(recording: Recording, curves: Figure, folder: Path) -> list[Path]:
-    """Write kernels, gradients and feature maps of every epoch and the curves as PNG; returns the files.
+    """Write kernels, gradients and feature maps of every epoch that has some and the curves as PNG; returns the files.
 
     Pictures of epochs that are not in the recording, which an earlier one left, are deleted after that.
     """
     saved = []
-    for what, draw in PICTURES.items():
-        for epoch in recording.epochs:
-            saved.append(save(draw(recording, epoch), folder / f"{what}_epoch_{epoch}.png"))
-    saved.append(save(curves, folder / CURVES))
+    for what, epoch in pictures_of(recording):
+        with held_back():
+            saved.append(save(PICTURES[what][1](recording, epoch), folder / picture_name(what, epoch)))
+    with held_back():
+        saved.append(save(curves, folder / CURVES))
     remove_pictures(folder, keep=saved)
     return saved
 
 
-PICTURES = {"kernels": kernels, "gradients": gradients, "feature_maps": feature_maps}
+def picture_name(what: str, epoch: int) -> str:
+    """A picture's file."""
+    return f"{what}_epoch_{epoch}.png"
+
+
+def pictures_of(recording: Recording) -> list[tuple[str, int]]:
+    """What there is to draw: a key of PICTURES, and an epoch that has something of that kind."""
+    return [
+        (what, epoch)
+        for what, (kind, _) in PICTURES.items()
+        for epoch in recording.epochs
+        if any(recording.has(kind, layer, epoch) for layer in drawn_layers(recording, kind))
+    ]
+
+
+def picture_names(recording: Recording) -> list[str]:
+    """The files that `save_run_figures` makes."""
+    return [*(picture_name(what, epoch) for what, epoch in pictures_of(recording)), CURVES]
+
+
+PICTURES = {
+    "kernels": ("kernels", kernels),
+    "gradients": ("gradients", gradients),
+    "feature_maps": ("maps", feature_maps),
+}
 CURVES = "curves.png"
 
 

@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from fmnist_lib.errors import LabError
+from fmnist_lib.visualisers.walk import FunctionWalk, may_be_place
 
 
 class UnknownLayer(LabError):
     """A layer that the model does not have; the message lists those it has."""
 
 
-def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The submodule called `name`; one that is shared answers to each of its names. Raises UnknownLayer."""
+def check_layer(model: nn.Module, name: str) -> None:
+    """Raise UnknownLayer unless `name` is a module's, or may be that of a place where a function is called."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    if name not in modules or not name:
-        raise UnknownLayer(f"unknown layer {name!r}: choose one of {', '.join(filter(None, modules))}")
-    return modules[name]
+    if not name or (name not in modules and not may_be_place(name, modules)):
+        raise UnknownLayer(
+            f"unknown layer {name!r}: choose one of {', '.join(filter(None, modules))}, or a function by where it is "
+            "called, such as relu or block1.relu"
+        )
 
 
 def list_names(names: str | Iterable[str]) -> list[str]:
@@ -88,7 +91,8 @@ class Seen(dict[str, Tensor]):
 def capture(model: nn.Module, layers: str | Iterable[str], *, keep_graph: bool = False) -> Iterator[Seen]:
     """Collect what each of `layers` gives out while the model runs inside the `with` block.
 
-    A module that runs several times in a forward pass also fills `name#2`, `name#3` and so on (`name##2` in a model
+    A layer is a module, or a function by the place where it is called, such as `block1.relu` (see `walk`).
+    What runs several times in a forward pass also fills `name#2`, `name#3` and so on (`name##2` in a model
     with a `#` in its names); of several passes the last one stays. A layer that is not called, or gives out no tensor
     (a tuple, a dictionary), is missing.
     The model computes what it would without hooks, to the bit. Compiled models run eagerly inside the block, since
@@ -96,11 +100,14 @@ def capture(model: nn.Module, layers: str | Iterable[str], *, keep_graph: bool =
     Raises UnknownLayer.
     """
     bare = unwrap(model)
-    modules = {name: find_layer(bare, name) for name in list_names(layers)}
+    names = list_names(layers)
+    for name in names:
+        check_layer(bare, name)
+    every = dict(bare.named_modules(remove_duplicate=False))
+    modules = {name: every[name] for name in names if name in every}
+    places = [name for name in names if name not in every]
     seen, calls = Seen(), dict[str, int]()
-    separator = "#"
-    while any(separator in name for name, _ in bare.named_modules()):
-        separator += "#"
+    separator = find_separator(bare)
 
     def start_pass(*_: object) -> None:
         for record in (seen, seen.edges, seen.layers, calls):
@@ -113,15 +120,28 @@ def capture(model: nn.Module, layers: str | Iterable[str], *, keep_graph: bool =
         if keep_graph and output.requires_grad:
             seen.edges[key] = get_gradient_edge(output)
 
+    def file_module(name: str, output: Tensor) -> None:
+        with walk.paused():
+            file(name, output)
+
+    walk = FunctionWalk(bare, places.__contains__, file)
     handles = [bare.register_forward_pre_hook(start_pass)]
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(make_hook(name, file)))
-        with run_eagerly():
+            handles.append(module.register_forward_hook(make_hook(name, file_module)))
+        with run_eagerly(), walk if places else nullcontext():
             yield seen
     finally:
         for handle in handles:
             handle.remove()
+
+
+def find_separator(model: nn.Module) -> str:
+    """What stands between a layer's name and the number of its call: `#`, longer where a name has one already."""
+    separator = "#"
+    while any(separator in name for name, _ in model.named_modules()):
+        separator += "#"
+    return separator
 
 
 def make_hook(name: str, file: Callable[[str, Tensor], None]) -> Callable[[nn.Module, object, object], None]:

@@ -7,15 +7,19 @@ not finite is magenta on a sheet, and counted in words.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
 import seaborn  # type: ignore[import-untyped]
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,17 +28,25 @@ from fmnist_lib.visualisers.recording import sample
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>p"
 SIGNED, UNSIGNED = "RdBu_r", "viridis"
+RGB = "rgb"
 NOT_FINITE = "magenta"
 FAINT = 0.05  # of the colours' limit: a row whose values all stay below it looks blank
 MOST_TICKS = 25  # epochs that are named along an axis
 GAP = 1  # pixels between two tiles
+# Best first: what Linux, macOS and Windows come with, or can be given.
+CHINESE_FONTS = """Noto Sans CJK SC, Noto Sans SC, Source Han Sans SC, PingFang SC, Hiragino Sans GB, Microsoft YaHei,
+WenQuanYi Micro Hei, WenQuanYi Zen Hei, SimHei, Heiti TC, SimSun, Noto Serif CJK SC, Noto Sans CJK JP, Arial Unicode MS,
+Droid Sans Fallback"""
 Histogram = tuple[float, float, Sequence[int]]  # lowest value, highest value, counts of equal bins between them
 STYLE = {"axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}
 
 
 @dataclass(frozen=True)
 class TileRow:
-    """A row of small pictures of one layer: (n, H, W), the range of its colours, and matplotlib's name for them."""
+    """A row of small pictures of one layer: (n, H, W), the range of its colours, and matplotlib's name for them.
+
+    Pictures (n, H, W, 3) have colours of their own, `RGB`.
+    """
 
     label: str
     tiles: NDArray[np.floating]
@@ -56,6 +68,11 @@ def unsigned_row(label: str, tiles: NDArray[np.floating], *, limit: float) -> Ti
 def grey_row(label: str, tiles: NDArray[np.floating]) -> TileRow:
     """A row from black at the lowest finite value to white at the highest."""
     return TileRow(label, tiles, *finite_range(tiles), "gray")
+
+
+def colour_row(label: str, tiles: NDArray[np.floating]) -> TileRow:
+    """A row of pictures (n, H, W, 3) as red, green and blue, each from its lowest finite value to its highest."""
+    return TileRow(label, tiles, *finite_range(tiles), RGB)
 
 
 def finite_range(values: NDArray[np.floating]) -> tuple[float, float]:
@@ -83,14 +100,11 @@ def tile_sheet(rows: Sequence[TileRow], *, title: str, note: str = "") -> Figure
 
 def show_mosaic(axes: Axes, row: TileRow, *, columns: int) -> None:
     """One layer's tiles as a single picture with thin gaps, and its colour bar."""
-    picture = mosaic(row.tiles, columns=columns)
-    image = axes.imshow(
-        picture,
-        cmap=row.colors,
-        vmin=row.low,
-        vmax=row.high if row.high > row.low else row.low + 1,
-        interpolation="nearest",
-    )
+    picture, high = mosaic(row.tiles, columns=columns), row.high if row.high > row.low else row.low + 1
+    if row.colors == RGB:
+        picture = np.nan_to_num((picture - row.low) / (high - row.low), nan=1.0)
+    cmap = "gray" if row.colors == RGB else row.colors
+    image = axes.imshow(picture, cmap=cmap, vmin=row.low, vmax=high, interpolation="nearest")
     show_not_finite(axes, row, columns=columns)
     axes.set_title(row.label + remark(row), fontsize=9, loc="left", pad=3)
     axes.set_axis_off()
@@ -101,12 +115,14 @@ def show_mosaic(axes: Axes, row: TileRow, *, columns: int) -> None:
     ends = sorted({row.low, 0.0, row.high}) if row.low < 0 < row.high else [row.low, row.high]
     bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
     bar.ax.tick_params(labelsize=7)
+    bar.ax.set_visible(row.colors != RGB)
 
 
 def show_not_finite(axes: Axes, row: TileRow, *, columns: int) -> None:
     """Lay a colour of its own over what is not finite, which would else look like a gap."""
     is_finite = np.isfinite(row.tiles)
     if not is_finite.all():
+        is_finite = is_finite.all(axis=-1) if row.colors == RGB else is_finite
         marks = mosaic(np.where(is_finite, np.nan, 1.0), columns=columns)
         axes.imshow(marks, cmap=ListedColormap([NOT_FINITE]), interpolation="nearest")
 
@@ -131,10 +147,10 @@ def remark(row: TileRow) -> str:
 
 
 def mosaic(tiles: NDArray[np.floating], *, columns: int) -> NDArray[np.floating]:
-    """Tiles (n, H, W) side by side, `columns` in a line, with NaN (drawn as nothing) in the gaps."""
-    count, height, width = tiles.shape
+    """Tiles (n, H, W), or in colour (n, H, W, 3), side by side, `columns` in a line, with NaN in the gaps."""
+    count, height, width, *colours = tiles.shape
     lines = math.ceil(count / columns)
-    sheet = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP), np.nan)
+    sheet = np.full((lines * (height + GAP) - GAP, columns * (width + GAP) - GAP, *colours), np.nan)
     for index, tile in enumerate(tiles):
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = tile
@@ -226,6 +242,7 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(axis="y", rotation=0)
     return figure
 
 
@@ -326,3 +343,27 @@ def rebin(low: float, high: float, counts: Sequence[int], edges: NDArray[np.floa
     width = (high - low) / len(counts)
     middles = low + width * (np.arange(len(counts)) + 0.5)
     return np.histogram(middles, bins=edges, weights=counts)[0]
+
+
+def find_chinese_font() -> str | None:
+    """The name of a font on this machine that has Chinese letters, None where there is none."""
+    files = {entry.name: entry.fname for entry in fontManager.ttflist}
+    names = [name.strip() for name in CHINESE_FONTS.split(",")]
+    return next((name for name in names if name in files and get_font(files[name]).get_char_index(ord("核"))), None)
+
+
+def letters_of(font: str) -> AbstractContextManager[None]:
+    """Within it figures are drawn in a font, and in the usual one what it lacks."""
+    return rc_context({"font.family": [font, "DejaVu Sans"]})
+
+
+def translate(figure: Figure, words: Mapping[str, str]) -> Figure:
+    """The figure with words of its texts replaced, the longest first; what names ticks stays as it was given."""
+    order = sorted(words, key=len, reverse=True)
+    for text in figure.findobj(Text):
+        said = text.get_text()
+        for word in order:
+            said = said.replace(word, words[word])
+        text.set_text(said)
+        text.set_fontfamily(rcParams["font.family"])  # seaborn's styles have set another one
+    return figure

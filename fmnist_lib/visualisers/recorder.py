@@ -3,7 +3,9 @@
 Letters: N images of the probe, C channels, H height, W width, L length of a signal, K classes.
 """
 
+import inspect
 import json
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,9 +20,9 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device, refuse_what_cannot_run
+from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device, leave_as_found, refuse_what_cannot_run
 from fmnist_lib.visualisers.channels import AXES, ChannelAxes, mark, picture_axes
-from fmnist_lib.visualisers.hooks import capture, convolutions, find_layer, kernels_out_of_reach, list_names, unwrap
+from fmnist_lib.visualisers.hooks import capture, check_layer, convolutions, kernels_out_of_reach, list_names, unwrap
 from fmnist_lib.visualisers.measures import (
     Choice,
     are_class_scores,
@@ -30,7 +32,8 @@ from fmnist_lib.visualisers.measures import (
     map_row,
     weight_row,
 )
-from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
+from fmnist_lib.visualisers.recording import MAX_CHANNELS, Recording, RecordingBuilder
+from fmnist_lib.visualisers.walk import ACTIVATIONS, FunctionWalk, is_activation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Inputs = Sequence[Any] | Mapping[str, Any]
@@ -59,17 +62,19 @@ class HasEpoch(Protocol):
 class Recorder:
     """Records kernels, gradients and feature maps of any `nn.Module`, one `snapshot(epoch)` after the other.
 
-    Kernels and weight gradients come from every convolution; `layers` names the modules whose feature maps are
-    kept (default: the activations that the model's `viewable` lists, else every activation module, else every
-    convolution), `gradient_layers` those of them that keep map gradients and Grad-CAM too, which compress badly
-    (default: all). The weight gradient is that of `loss(scores, labels)` over the probe, with batch norm as
-    in training and dropout off; feature maps are seen in evaluation mode.
+    Kernels and weight gradients come from every convolution; `layers` names the modules, or the places where functions
+    are called (`block1.relu`, see `walk`), whose feature maps are kept (default: the activations that the model's
+    `viewable` lists, else every activation module, else every activation function, else every convolution),
+    `gradient_layers` those of them that keep map gradients and Grad-CAM too, which compress badly (default: all). The
+    weight gradient is that of `loss(scores, labels)` over the probe, with batch norm as in training and dropout off;
+    feature maps are seen in evaluation mode.
 
     `inputs` is what the model is called with, where that is more than the probe's images: a tuple, or a dictionary of
     keywords. `output` says which of several outputs are the scores (a place, a key, or a function of them all),
     `target` whose score map gradients and Grad-CAM explain: "true", "predicted", or a class. `layout` says where a
     layer's channels are ("NCHW", "NHWC", "NCL", "NLC"; one for all, or by layer) where operations do not tell.
-    `classes` names the classes, in a list or by number; it and `about` go into the file.
+    `classes` names the classes, in a list or by number; it and `about` go into the file. `channels` is how many of a
+    layer's channels are kept, evenly spread, or which.
 
     What cannot be recorded is named in `skipped`, a layer or a kind of pictures with the reason. On CUDA, whose kernels
     need not repeat themselves, two snapshots of one model agree up to rounding. Raises UnknownLayer, and NotRecordable
@@ -89,6 +94,7 @@ class Recorder:
         target: str | int = TRUE,
         layout: str | Mapping[str, str] | None = None,
         classes: Sequence[str] | Mapping[int, str] | None = None,
+        channels: int | Sequence[int] = MAX_CHANNELS,
         about: dict[str, Any] | None = None,
     ) -> None:
         bare = unwrap(model)
@@ -96,10 +102,11 @@ class Recorder:
         self.model = model
         self.probe = check_probe(probe)
         self.loss, self.inputs, self.output, self.target = loss, inputs, output, target
-        self.map_layers = default_layers(bare) if layers is None else list_names(layers)
+        called_with = (self.probe.images,) if self.inputs is None else self.inputs
+        self.map_layers = default_layers(bare, called_with) if layers is None else list_names(layers)
         self.gradient_layers = set(self.map_layers if gradient_layers is None else list_names(gradient_layers))
         for layer in (*self.map_layers, *self.gradient_layers):
-            find_layer(bare, layer)
+            check_layer(bare, layer)
         if extra := self.gradient_layers - set(self.map_layers):
             raise NotRecordable(f"gradient_layers must be among the layers; {', '.join(sorted(extra))} is not")
         self.layout = check_layout(layout, self.map_layers)
@@ -107,7 +114,8 @@ class Recorder:
         told = describe_probe(self.probe, classes)
         self._about = given | {key: value for key, value in told.items() if key not in given}
         check_target(target, self._about.get("classes"))
-        self._builder = RecordingBuilder(self._about, skipped=kernels_out_of_reach(bare))
+        self.channels = check_channels(channels)
+        self._builder = RecordingBuilder(self._about, skipped=kernels_out_of_reach(bare), channels=self.channels)
         self._builder.store("inputs", to_numpy(self.probe.images[: self.probe.shown]))
         self._start: dict[str, Tensor] = {}
 
@@ -125,7 +133,7 @@ class Recorder:
         epoch = whole_number(epoch)
         if epoch in self._builder.epochs:
             raise NotRecordable(f"epoch {epoch} is recorded already")
-        look = RecordingBuilder(epochs=[epoch])
+        look = RecordingBuilder(epochs=[epoch], channels=self.channels)
         self._look_at_weights(look)
         self._look_at_maps(look)
         self._builder.add(look)
@@ -159,9 +167,10 @@ class Recorder:
 
     def _look_at_maps(self, look: RecordingBuilder) -> None:
         (epoch,), shown, count = look.epochs, self.probe.shown, len(self.probe.images)
-        with borrow(self.model) as bare, capture(bare, self.map_layers, keep_graph=True) as seen:
+        with borrow(self.model) as bare:
             bare.eval()
-            with ChannelAxes():
+            # The axes first: what is captured are copies, which must know their channels too.
+            with ChannelAxes(), capture(bare, self.map_layers, keep_graph=True) as seen:
                 scores = self._scores(bare)
             said = {key: self.layout[layer] for key, layer in seen.layers.items() if layer in self.layout}
             signals = has_signals(bare) or self.probe.images.ndim < 4
@@ -218,6 +227,18 @@ def without_quantised(
     return {}, dict.fromkeys([*gradients, *reasons], "no gradient passes through quantised layers")
 
 
+def check_channels(channels: Any) -> int | list[int]:
+    """How many channels are kept, or which, as plain numbers. Raises NotRecordable."""
+    many = not isinstance(channels, Iterable)
+    try:
+        wanted = [operator.index(channel) for channel in ([channels] if many else channels)]
+    except TypeError:
+        wanted = []
+    if not wanted or min(wanted) < many:
+        raise NotRecordable(f"channels={channels!r}: give how many of a layer's channels to keep, or a list of them")
+    return wanted[0] if many else wanted
+
+
 def whole_number(epoch: Any) -> int:
     """An epoch as Python's int, from numpy's and torch's too. Raises NotRecordable."""
     with suppress(TypeError, ValueError, OverflowError, RuntimeError):
@@ -228,11 +249,38 @@ def whole_number(epoch: Any) -> int:
 
 
 def call_model(bare: nn.Module, inputs: Inputs) -> Any:
-    """Call a model with copies of its inputs, where it lies and in its precision. Raises NotRecordable for bytes."""
+    """Call a model with copies of its inputs, where it lies and in its precision.
+
+    What the model itself raises is its own affair; NotRecordable is raised for inputs that it cannot take.
+    """
     prepared = {key: prepare(bare, value) for key, value in name_inputs(inputs)}
-    if isinstance(inputs, Mapping):
-        return bare(**prepared)
-    return bare(*prepared.values())
+    places, keywords = ((), prepared) if isinstance(inputs, Mapping) else (tuple(prepared.values()), {})
+    check_call(bare, places, keywords)
+    try:
+        return bare(*places, **keywords)
+    except RuntimeError as error:
+        whole = [value for value in prepared.values() if isinstance(value, Tensor) and not value.is_floating_point()]
+        if whole and any(word in str(error) for word in ("type", "not implemented for")):
+            raise NotRecordable(
+                f"images are whole numbers ({whole[0].dtype}), which {type(bare).__name__} does not take: give floats "
+                f"as in training ({str(error).splitlines()[0]})"
+            ) from error
+        raise
+
+
+def check_call(bare: nn.Module, places: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """Raise NotRecordable, with the names, if a model's `forward` wants other inputs than it is given."""
+    try:
+        signature = inspect.signature(bare.forward)
+    except (TypeError, ValueError):
+        return  # what is compiled may not tell
+    try:
+        signature.bind(*places, **keywords)
+    except TypeError as error:
+        raise NotRecordable(
+            f"{type(bare).__name__} is called with {signature}, and the inputs do not fit: {error}. Give all of them "
+            "with inputs=, a tuple or a dictionary of keywords"
+        ) from error
 
 
 def name_inputs(inputs: Inputs) -> Iterable[tuple[Any, Any]]:
@@ -292,13 +340,21 @@ def describe_probe(probe: Probe, classes: Sequence[str] | Mapping[int, str] | No
     told: dict[str, Any] = {}
     is_class = probe.labels.ndim == 1 and probe.labels.dtype == torch.int64
     if classes is not None:
-        by_number = {int(key): str(name) for key, name in name_inputs(classes)}  # type: ignore[arg-type]
-        told["classes"] = [by_number.get(number, str(number)) for number in range(max(by_number, default=-1) + 1)]
+        told["classes"] = list_classes(classes)
         if is_class and int(probe.labels.max()) >= len(told["classes"]):
             raise NotRecordable(f"{len(told['classes'])} classes, and a label {int(probe.labels.max())}: name them all")
     if is_class:
         told["labels"] = probe.labels[: probe.shown].tolist()
     return told
+
+
+def list_classes(classes: Sequence[str] | Mapping[int, str]) -> list[str]:
+    """The classes' names by number, from 0 to the last one that has a name. Raises NotRecordable."""
+    try:
+        names = {int(key): str(name) for key, name in name_inputs(classes)}  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise NotRecordable(f"classes={classes!r}: give the names in a list, or by number in a dictionary") from None
+    return [names.get(number, str(number)) for number in range(max(names, default=-1) + 1)]
 
 
 def plain_about(about: dict[str, Any]) -> dict[str, Any]:
@@ -351,15 +407,36 @@ def as_tensor(values: Any) -> Tensor:
     return made.float() if made.dtype == torch.float64 else made
 
 
-def default_layers(model: nn.Module) -> list[str]:
-    """The modules whose feature maps are worth keeping when nobody says."""
-    model = unwrap(model)
-    viewable = getattr(model, "viewable", None)
+def default_layers(model: nn.Module, inputs: Inputs) -> list[str]:
+    """The layers whose feature maps are worth keeping when nobody says.
+
+    Only a model that has no activation module is called for it, to see where it calls functions.
+    """
+    bare = unwrap(model)
+    viewable = getattr(bare, "viewable", None)
     if viewable:
         return [place.layer for place in viewable if place.kind == "activation"]
-    named = [(name, module) for name, module in model.named_modules() if name]
-    activations = [name for name, module in named if type(module).__module__ == nn.ReLU.__module__]
-    return activations or [name for name, module in named if name in convolutions(model)]
+    modules = [name for name, module in bare.named_modules() if name and is_activation_module(module)]
+    return (
+        modules
+        or activation_functions(model, inputs)
+        or [name for name, module in convolutions(bare).items() if module is not bare]
+    )
+
+
+def is_activation_module(module: nn.Module) -> bool:
+    """Whether a module is one of torch's activations, or is called like one, as timm's are."""
+    return type(module).__module__ == nn.ReLU.__module__ or type(module).__name__.lower() in ACTIVATIONS
+
+
+def activation_functions(model: nn.Module, inputs: Inputs) -> list[str]:
+    """Where a model calls activation functions. One that fails is seen up to there; its next call says why."""
+    found: dict[str, Tensor] = {}
+    with suppress(Exception), leave_as_found(model) as bare, torch.no_grad():
+        bare.eval()
+        with FunctionWalk(bare, is_activation, found.setdefault):
+            call_model(bare, inputs)
+    return list(found)
 
 
 def has_signals(model: nn.Module) -> bool:

@@ -6,11 +6,13 @@ A recording is one .npz file: 8-bit codes with a value range per tile (the last 
 the CRC-32 of its members, and never unpickled. Code 255 stands for a value that is not finite.
 """
 
+import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ KINDS = {
 MAX_CHANNELS = 64  # of a layer; more are sampled evenly, and the recording says which
 MAX_INPUTS = 4  # input channels of a kernel
 NOT_FINITE = 255  # the code; 0 to 254 span a tile's range
+FAR = 64  # interquartile ranges beyond the quartiles from where a value is an outlier
+FEWEST = 16  # values that say what is usual in a tile
 FORMAT = 1
 
 
@@ -40,42 +44,73 @@ class RecordingError(LabError):
 
 @dataclass(frozen=True)
 class Tiles:
-    """Pictures as 8-bit codes (..., H, W), and each one's lowest and highest finite value, float32 (..., 2)."""
+    """Pictures as 8-bit codes (..., H, W), and the range of each one, float32 (..., 4).
+
+    A range is what the codes 0 and 254 stand for, then the lowest and the highest finite value. The two are the same
+    but in a tile with outliers, where the codes 0 and 254 stand for nothing else than what lies beyond.
+    """
 
     codes: NDArray[np.uint8]
     ranges: NDArray[np.float32]
 
     @classmethod
     def encode(cls, values: NDArray[np.floating]) -> "Tiles":
-        """The nearest of 255 levels between each tile's lowest and highest finite value.
+        """The nearest of 255 levels between each tile's lowest and highest finite value that is no outlier.
 
-        What float32 cannot hold counts as not finite.
+        So one value of a million does not make all others look alike. What float32 cannot hold counts as not finite.
         """
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
         finite = np.isfinite(values)
         low = np.min(values, axis=(-2, -1), where=finite, initial=np.inf)
         high = np.max(values, axis=(-2, -1), where=finite, initial=-np.inf)
-        ranges = np.stack([low, high], axis=-1)
+        ranges = np.stack([low, high, low, high], axis=-1)
         ranges = np.where(np.isfinite(ranges), ranges, np.float32(0))  # a tile without any finite value
-        bottom, top = np.moveaxis(ranges.astype(np.float64), -1, 0)[..., None, None]  # float32 could overflow below
+        leave_out_outliers(values, ranges)
+        bottom, top, *_ = np.moveaxis(ranges.astype(np.float64), -1, 0)[..., None, None]  # float32 could overflow below
         span = np.where(top > bottom, top - bottom, 1.0)
-        levels = (np.where(finite, values, 0) - bottom) / span * (NOT_FINITE - 1)
-        return cls(np.where(finite, np.rint(levels), NOT_FINITE).astype(np.uint8), ranges)
+        levels = np.rint((np.where(finite, values, 0) - bottom) / span * (NOT_FINITE - 1))
+        return cls(np.where(finite, levels.clip(0, NOT_FINITE - 1), NOT_FINITE).astype(np.uint8), ranges)
 
     def decode(self) -> NDArray[np.float32]:
-        """The values, float32 (..., H, W), with NaN where they were not finite; the ends of a range are exact."""
-        low, high = self.ranges[..., 0, None, None], self.ranges[..., 1, None, None]
+        """The values, float32 (..., H, W), with NaN where they were not finite; the ends of a range are exact.
+
+        Of several outliers of one tile all have the value of the farthest.
+        """
+        low, high, least, most = np.moveaxis(self.ranges, -1, 0)[..., None, None]
         place = self.codes / np.float64(NOT_FINITE - 1)
         values = low * (1 - place) + high * place
+        values = np.where(self.codes == 0, least, np.where(self.codes == NOT_FINITE - 1, most, values))
         return np.where(self.codes == NOT_FINITE, np.nan, values).astype(np.float32)
+
+
+def leave_out_outliers(values: NDArray[np.float32], ranges: NDArray[np.float32]) -> None:
+    """Narrow the first two of each tile's `ranges` to what is no outlier, and to a level more at either end.
+
+    Zeros say nothing of what is usual: after a ReLU most values may be zero. The means come first since they are quick.
+    """
+    with np.errstate(all="ignore"):
+        sizes = np.abs(values).astype(np.float64)
+        known = np.isfinite(values) & (values != 0)
+        usual = sizes.sum(axis=(-2, -1), where=known) / known.sum(axis=(-2, -1))
+        suspects = np.abs(ranges[..., 2:]).max(-1) > 8 * usual
+    for tile in map(tuple, np.argwhere(suspects)):
+        some = values[tile][known[tile]].astype(np.float64)
+        first, third = np.quantile(some, (0.25, 0.75))
+        reach = FAR * (third - first)
+        kept = some[(some >= first - reach) & (some <= third + reach)]
+        if len(some) >= FEWEST and third > first and len(kept) < len(some):
+            low, high = min(kept.min(), 0.0), max(kept.max(), 0.0)
+            level = (high - low) / (NOT_FINITE - 3)
+            ranges[tile][:2] = (low - level, high + level)
 
 
 @dataclass
 class RecordingBuilder:
     """A recording while it is made: pictures and numbers come in, the bytes of a file go out.
 
-    The fields are those of `Recording`; `members` holds the arrays of the file by their names.
+    The fields are those of `Recording`; `members` holds the arrays of the file by their names; `channels` is how many
+    of a layer's are kept, or which.
     """
 
     about: dict[str, Any] = field(default_factory=dict)
@@ -84,16 +119,18 @@ class RecordingBuilder:
     stats: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     members: dict[str, NDArray[Any]] = field(default_factory=dict)
+    channels: int | Sequence[int] = MAX_CHANNELS
+    _added: zipfile.ZipFile = field(default_factory=lambda: zipfile.ZipFile(io.BytesIO(), "w"), repr=False)
 
     def keep(self, kind: str, layer: str, epoch: int, pictures: NDArray[np.floating]) -> None:
         """Sample the channels of (N, C, H, W) or (O, I, H, W), note which, and store the tiles; 1-D has no H."""
         sampled: dict[str, Any] = {"shape": list(pictures.shape)}
         if kind in ("kernels", "gradients"):
-            sampled["channels"] = sample(pictures.shape[0], MAX_CHANNELS)
+            sampled["channels"] = choose_channels(pictures.shape[0], self.channels)
             sampled["inputs"] = sample(pictures.shape[1], MAX_INPUTS)
             pictures = pictures[sampled["channels"]][:, sampled["inputs"]]
         else:
-            sampled["channels"] = sample(pictures.shape[1], MAX_CHANNELS)
+            sampled["channels"] = choose_channels(pictures.shape[1], self.channels)
             pictures = pictures[:, sampled["channels"]]
         self.layers[kind].setdefault(layer, sampled)
         self.store(f"{kind}/{layer}/{epoch}", pictures)
@@ -102,7 +139,9 @@ class RecordingBuilder:
         """Store tiles; what has fewer than four axes gets some of one in front of its last."""
         *others, width = pictures.shape
         tiles = Tiles.encode(pictures.reshape(*others, *[1] * (4 - pictures.ndim), width))
-        self.members[f"{key}/codes"], self.members[f"{key}/ranges"] = tiles.codes, tiles.ranges
+        same = np.array_equal(tiles.ranges[..., :2], tiles.ranges[..., 2:])  # as nearly always, and in older files
+        self.members[f"{key}/codes"] = tiles.codes
+        self.members[f"{key}/ranges"] = np.ascontiguousarray(tiles.ranges[..., :2]) if same else tiles.ranges
 
     def skip(self, reasons: dict[str, str]) -> None:
         """Note why something is not recorded, once, beside what was noted of it before."""
@@ -112,33 +151,59 @@ class RecordingBuilder:
                 self.skipped[name] = f"{before}; {reason}" if before else reason
 
     def add(self, other: "RecordingBuilder") -> None:
-        """Take over what another builder holds of further epochs."""
+        """Take over what another builder holds of further epochs, compressed: there may be a thousand of them."""
         self.epochs = sorted([*self.epochs, *other.epochs])
         for kind, layers in other.layers.items():
             for layer, sampled in layers.items():
                 self.layers[kind].setdefault(layer, sampled)
         self.stats += other.stats
         self.skip(other.skipped)
-        self.members |= other.members
+        for key, array in other.members.items():
+            write_member(self._added, key, array)
 
     def pack(self) -> bytes:
         """The recording's file: equal content gives equal bytes. Raises TypeError if JSON cannot hold `about`."""
         names = ("about", "epochs", "layers", "stats", "skipped")
         header = {"format": FORMAT} | {name: getattr(self, name) for name in names}
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            # ZipInfo's own date is fixed, where the name alone would take the clock's.
-            archive.writestr(zipfile.ZipInfo("header.json"), json.dumps(header), zipfile.ZIP_DEFLATED)
+        archive, buffer = copy_archive(self._added)
+        with archive:
+            write_bytes(archive, "header.json", json.dumps(header).encode())
             for key, array in self.members.items():
-                member = io.BytesIO()
-                np.lib.format.write_array(member, array, allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{key}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
+                write_member(archive, key, array)
         return buffer.getvalue()
+
+
+def copy_archive(archive: zipfile.ZipFile) -> tuple[zipfile.ZipFile, io.BytesIO]:
+    """An archive that is open for writing, and its content, as a copy to which more can be written."""
+    file = archive.fp
+    assert isinstance(file, io.BytesIO)  # as `RecordingBuilder` made it
+    buffer, copied = io.BytesIO(file.getvalue()), copy(archive)
+    copied.fp, copied.filelist, copied.NameToInfo = buffer, list(archive.filelist), dict(archive.NameToInfo)
+    return copied, buffer
+
+
+def write_member(archive: zipfile.ZipFile, key: str, array: NDArray[Any]) -> None:
+    """Add an array to a recording's file."""
+    member = io.BytesIO()
+    np.lib.format.write_array(member, array, allow_pickle=False)
+    write_bytes(archive, f"{key}.npy", member.getvalue())
+
+
+def write_bytes(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Add a member, without the clock's date, which ZipInfo leaves out and the name alone would take."""
+    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
 def sample(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0 .. count-1, evenly spread."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def choose_channels(count: int, wanted: int | Sequence[int]) -> list[int]:
+    """The channels of a layer that are kept: so many, evenly spread, or those of the wanted ones that it has."""
+    if isinstance(wanted, int):
+        return sample(count, wanted)
+    return sorted({channel for channel in wanted if channel < count}) or [count - 1]
 
 
 class Recording:
@@ -152,6 +217,7 @@ class Recording:
     def __init__(self, content: bytes, *, source: str = "the recording") -> None:
         self._content = content
         self._source = source
+        self.digest = hashlib.sha256(content).hexdigest()
         with self._naming_damage():
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._names = set(self._archive.namelist())
@@ -190,7 +256,7 @@ class Recording:
         if not self.has(kind, layer, epoch):
             self._check("epoch", epoch, self.recorded_epochs(kind, layer))
         key = f"{kind}/{layer}/{epoch}"
-        return Tiles(self._read(f"{key}/codes"), self._read(f"{key}/ranges"))
+        return self._tiles(key)
 
     def recorded_epochs(self, kind: str, layer: str) -> list[int]:
         """The epochs that have pictures of a layer; one that first ran later has fewer than the recording."""
@@ -206,13 +272,13 @@ class Recording:
 
     def stored_bytes(self, kind: str, layer: str) -> int:
         """How many bytes the pictures of a layer take in the file, over all epochs."""
-        members = self._archive.infolist()
-        return sum(member.compress_size for member in members if member.filename.startswith(f"{kind}/{layer}/"))
+        names = [f"{kind}/{layer}/{epoch}/{part}.npy" for epoch in self.epochs for part in ("codes", "ranges")]
+        return sum(self._archive.getinfo(name).compress_size for name in names if name in self._names)
 
     @property
     def inputs(self) -> NDArray[np.float32]:
         """The shown images as the model saw them, float32 (N, C, H, W)."""
-        return Tiles(self._read("inputs/codes"), self._read("inputs/ranges")).decode()
+        return self._tiles("inputs").decode()
 
     def scores(self, epoch: int) -> NDArray[np.float32]:
         """The class probabilities of the shown images, float32 (N, classes). Raises RecordingError."""
@@ -226,6 +292,10 @@ class Recording:
     def _check(self, what: str, value: object, valid: list[Any]) -> None:
         if value not in valid:
             raise RecordingError(f"no {what} {value!r} in {self._source}: choose one of {valid}")
+
+    def _tiles(self, key: str) -> Tiles:
+        ranges = self._read(f"{key}/ranges")
+        return Tiles(self._read(f"{key}/codes"), ranges if ranges.shape[-1] == 4 else np.tile(ranges, 2))
 
     def _read(self, key: str) -> NDArray[Any]:
         with self._naming_damage():

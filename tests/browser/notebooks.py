@@ -12,8 +12,10 @@ from pages import Lab
 from fmnist_lib.visualisers.explorer import Explorer
 
 
-def write_notebook(path: Path, *cells: str) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+def write_notebook(path: Path, *cells: str, text: str = "") -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    if text:
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
 
@@ -82,16 +84,19 @@ def open_notebook(browser: Any, lab: Lab, name: str) -> tuple[Any, list[str]]:
     return page, errors
 
 
-def export(opened: Opened, path: Path, *, sanitised: bool) -> None:
-    """File, Save and Export Notebook As, HTML; JupyterLab 4.6 asks whether to sanitise, and proposes to."""
+def export(opened: Opened, path: Path, *, entry: str = "HTML", sanitised: bool = False) -> None:
+    """File, Save and Export Notebook As, HTML, where JupyterLab 4.6 asks whether to sanitise, and proposes to; or File
+    and our own entry."""
     context = opened.page.context
     downloads: list[Any] = []
     context.on("page", lambda tab: tab.on("download", lambda it: downloads.append(it)))
     opened.page.on("download", lambda it: downloads.append(it))
-    opened.menu("File", "Save and Export Notebook As", "^HTML$")
+    submenu = ["Save and Export Notebook As"] if entry == "HTML" else []
+    opened.menu("File", *submenu, f"^{re.escape(entry)}$")
     dialog, answered = opened.page.locator(".jp-Dialog"), False
-    for _ in range(400):
+    for _ in range(1200):
         if not answered and dialog.count():
+            assert dialog.get_by_role("checkbox").is_checked(), "the default"
             dialog.get_by_role("checkbox").set_checked(sanitised)
             dialog.get_by_role("button", name="Ok").click()
             answered = True

@@ -79,7 +79,7 @@ READ_CANVAS = """([root, panel]) => {
   return [canvas.height, canvas.width, (crc ^ -1) >>> 0];
 }"""
 SET_RANGE = """([root, name, value]) => {
-  const input = document.querySelectorAll('.fmx')[root].querySelector(`input[aria-label="${name}"]`);
+  const input = document.querySelectorAll('.fmx')[root].querySelector(`input[data-axis="${name}"]`);
   if (!input) return;
   input.value = value;
   input.dispatchEvent(new Event('input', {bubbles: true}));
@@ -95,7 +95,11 @@ def frame(page: Any, root: int = 0) -> str:
 
 
 def choose(page: Any, name: str, value: str, root: int = 0) -> None:
-    page.locator(".fmx").nth(root).get_by_label(name, exact=True).select_option(value)
+    select = page.locator(".fmx").nth(root).get_by_label(name, exact=True)
+    if select.is_visible():
+        select.select_option(value)
+    else:  # a Grad-CAM has one view, and the others are chosen when something else is shown
+        select.evaluate("(it, value) => { it.value = value; it.dispatchEvent(new Event('change')); }", value)
 
 
 def checksum(explorer: Explorer, panel: int = 0) -> list[int]:

@@ -25,11 +25,15 @@ CELLS = (
     "first.move(epoch=1, channel=3);",
 )
 
+NAME = "林小雨 <b>&"
+WORDS = "# A title\n\nWhat I saw: the first layer looks at edges."
+
 
 @pytest.fixture(scope="module")
 def opened(browser: Any, lab: Lab, recording: Recording) -> Iterator[Opened]:
     """A notebook with all cells run, kept open."""
-    write_notebook(lab.folder / "notebook.ipynb", *CELLS)
+    write_notebook(lab.folder / "notebook.ipynb", *CELLS, text=WORDS)
+    (lab.folder / "report.toml").write_text(f'name = "{NAME}"\n')
     page, errors = open_notebook(browser, lab, "notebook.ipynb")
     notebook = Opened(page, errors, lab, Explorer(recording), Explorer(recording, kind=["kernels", "maps"]))
     notebook.run_all()
@@ -129,8 +133,8 @@ def test_export_from_the_menu(opened: Opened, open_page: Any, tmp_path: Path, re
     works_offline(open_page, tmp_path / "menu.html", Explorer(recording, layer="stage2.act", epoch=3))
 
 
-def test_a_sanitised_export_is_tidy(opened: Opened, open_page: Any, tmp_path: Path) -> None:
-    """It may hold no picture and no script; it must not show the text of them either."""
+def test_a_sanitised_export_shows_the_contact_sheets(opened: Opened, open_page: Any, tmp_path: Path) -> None:
+    """It may hold no script, nor a picture of HTML; it must not show the text of them either."""
     opened.save()
     export(opened, tmp_path / "sanitised.html", sanitised=True)
     page = open_page().page
@@ -139,8 +143,40 @@ def test_a_sanitised_export_is_tidy(opened: Opened, open_page: Any, tmp_path: Pa
     assert note.is_visible()
     assert "Explorer of feature maps of net12" in note.inner_text() and "unticked" in note.inner_text()
     assert page.locator(".fmx-caption").get_by_text(CAPTION).is_visible()
+    pictures = page.locator(".jp-RenderedImage img")
+    assert pictures.count() == 3
+    for picture in pictures.all():
+        assert picture.is_visible()
+        assert page.evaluate("image => image.naturalWidth", picture.element_handle()) > 400
+    assert page.get_by_text("What I saw", exact=False).inner_text() == WORDS.splitlines()[2], "no <p> in sight"
     outputs = "".join(page.locator(".jp-OutputArea-output").all_inner_texts())
     assert len(outputs) < 3000, outputs[:3000]
+
+
+def test_the_lab_report_from_the_menu(opened: Opened, open_page: Any, tmp_path: Path, recording: Recording) -> None:
+    opened.save()
+    export(opened, tmp_path / "lab.html", entry="Lab report (HTML)")
+    explorer = Explorer(recording, layer="stage2.act", epoch=3)
+    works_offline(open_page, tmp_path / "lab.html", explorer)
+    watched = open_page()
+    watched.page.goto((tmp_path / "lab.html").as_uri())
+    wait_until_live(watched.page, 3)
+    assert watched.requests == [(tmp_path / "lab.html").as_uri()]
+    assert watched.page.locator(".title dd").first.inner_text() == NAME
+    assert watched.page.get_by_text(WORDS.splitlines()[2], exact=True).is_visible()
+    assert watched.page.locator("nav a[aria-current]").count() == 1
+    assert watched.page.locator("details.code .highlight").first.is_hidden()
+    watched.page.get_by_label("show code").check()
+    assert watched.page.locator("details.code .highlight").first.is_visible()
+    assert all(image.get_attribute("alt") for image in watched.page.locator("img").all())
+    assert [it.is_visible() for it in watched.page.locator(".output_png img").all()] == [False] * 3, "the players are"
+
+
+def test_the_lab_report_on_paper_from_the_menu(opened: Opened, tmp_path: Path) -> None:
+    opened.save()
+    export(opened, tmp_path / "lab.pdf", entry="Lab report (PDF)")
+    content = (tmp_path / "lab.pdf").read_bytes()
+    assert content.startswith(b"%PDF") and content.count(b"/Subtype /Image") >= 3, "the contact sheets"
 
 
 def test_export_by_plain_nbconvert(opened: Opened, open_page: Any, tmp_path: Path, recording: Recording) -> None:
@@ -153,10 +189,11 @@ def test_export_by_plain_nbconvert(opened: Opened, open_page: Any, tmp_path: Pat
 def test_stored_outputs_hold_no_widget(opened: Opened) -> None:
     opened.save()
     notebook = json.loads((opened.lab.folder / "notebook.ipynb").read_text())
-    outputs = [output for cell in notebook["cells"] for output in cell["outputs"] if "data" in output]
-    assert len(outputs) == 3
-    for output in outputs:
-        assert set(output["data"]) == {"text/html", "image/png", "text/plain"}
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", []) if "data" in output]
+    assert len(outputs) == 6
+    for sheet, player in zip(outputs[::2], outputs[1::2], strict=True):
+        assert set(sheet["data"]) == {"image/png", "text/plain"} and sheet["metadata"]["image/png"]["alt"]
+        assert set(player["data"]) == {"text/html", "text/plain"}
     assert "Error" not in json.dumps([output["data"]["text/plain"] for output in outputs])
 
 
@@ -213,7 +250,7 @@ def test_opened_untrusted_shows_the_contact_sheet(opened: Opened, browser: Any) 
     notebook["metadata"]["title"] = "from somebody else"  # JupyterLab signs what it ran; this is something else
     (opened.lab.folder / "foreign.ipynb").write_text(json.dumps(notebook))
     page, errors = open_notebook(browser, opened.lab, "foreign.ipynb")
-    picture = page.locator(".jp-RenderedHTML img").first
+    picture = page.locator(".jp-RenderedImage img").first
     picture.wait_for()
     assert picture.is_visible()
     assert page.evaluate("image => image.naturalWidth", picture.element_handle()) > 400

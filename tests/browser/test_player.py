@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pages import (
@@ -21,6 +22,7 @@ from pages import (
     wait_until_live,
     write_page,
 )
+from PIL import Image
 
 from fmnist_lib.visualisers.explorer import Explorer, compare
 from fmnist_lib.visualisers.recording import Recording
@@ -172,14 +174,74 @@ def test_code_is_that_of_python(open_page: Any, tmp_path: Path, recording: Recor
         assert page.locator(".fmx-code").inner_text() == explorer.code()
 
 
-def test_save_picture_gives_the_canvas(open_page: Any, tmp_path: Path, recording: Recording) -> None:
+def test_save_picture_gives_all_that_is_shown(open_page: Any, tmp_path: Path, recording: Recording) -> None:
     page = open_page(accept_downloads=True).page
     page.goto(write_page(tmp_path / "page.html", Explorer(recording)))
     wait_until_live(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="save picture").click()
-    assert download.value.suggested_filename == "stem.act_5_0_0_maps_shared_sheet.png"
-    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    assert download.value.suggested_filename == "net12_stem.act_5_0_0_maps_shared_sheet.png"
+    picture, frame = np.asarray(Image.open(download.value.path()))[..., :3], Explorer(recording).pixels()
+    rows = np.lib.stride_tricks.sliding_window_view(picture[:, 12 : 12 + frame.shape[1]], frame.shape[0], axis=0)
+    shown = frame[..., 3] > 0  # the rest lets the page through
+    assert any((np.moveaxis(row, -1, 0)[shown] == frame[..., :3][shown]).all() for row in rows)
+    assert picture.shape[0] > frame.shape[0] + 60 and picture.shape[1] > frame.shape[1] + 112  # labels, scale, input
+
+
+def test_the_value_under_the_pointer_and_by_keys(open_page: Any, tmp_path: Path, recording: Recording) -> None:
+    page = open_page().page
+    page.goto(write_page(tmp_path / "page.html", Explorer(recording, channel=4, view="single", image=1)))
+    wait_until_live(page)
+    values = recording.values("maps", "stem.act", 5)[1]
+    canvas, told = page.locator(".fmx-canvas"), page.locator(".fmx-pointer")
+    box, (height, width) = canvas.bounding_box(), values.shape[1:]
+
+    def read() -> tuple[list[int], float]:
+        text = told.inner_text().replace("\u2212", "-")
+        layer, place, value = re.fullmatch(r"(\S+), image 1, (.*): (\S+)(?: \u00b1 .*)?", text).groups()
+        assert layer == "stem.act"
+        return [int(number) for number in re.findall(r"\d+", place)], float(value)
+
+    for row, column in ((0, 0), (2, 5), (height - 1, width - 1)):
+        place = {"x": box["width"] * (column + 0.5) / width, "y": box["height"] * (row + 0.5) / height}
+        canvas.hover(position=place)
+        assert read() == ([4, row, column], pytest.approx(values[4, row, column], rel=6e-3, abs=1e-6))
+    page.mouse.move(0, 0)
+    assert told.inner_text().startswith("Point at")
+    canvas.focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowRight"):  # the first shows the cursor, in the middle
+        page.keyboard.press(key)
+    row, column = height // 2 - 1, width // 2 + 1
+    assert read() == ([4, row, column], pytest.approx(values[4, row, column], rel=6e-3, abs=1e-6))
+    assert told.get_attribute("aria-live") == "polite"
+    page.keyboard.press("Enter")
+    assert frame(page).endswith("/sheet")
+    canvas.focus()
+    page.keyboard.press("ArrowUp")
+    for _ in range(width):  # over the edge into the next tile
+        page.keyboard.press("ArrowRight")
+    assert read()[0] == [5, row - 1, column]
+    assert page.locator(".fmx-marks span").all_inner_texts() == [str(number) for number in range(values.shape[0])]
+
+
+def test_a_grad_cam_lies_over_its_photo(open_page: Any, tmp_path: Path, recording: Recording) -> None:
+    explorer = Explorer(recording, kind=["cams", "kernels"])
+    page = open_page().page
+    page.goto(write_page(tmp_path / "page.html", explorer))
+    wait_until_live(page)
+    assert page.get_by_role("slider", name="channel", exact=True).count() == 0
+    assert page.get_by_label("view", exact=True).is_hidden()
+    assert read_canvas(page) == checksum(explorer)
+    opacity = page.get_by_role("slider", name="opacity", exact=True)
+    opacity.focus()
+    page.keyboard.press("Home")
+    grey = page.evaluate("""() => { const it = document.querySelector('.fmx-canvas'); const d = it.getContext('2d')
+      .getImageData(0, 0, it.width, it.height).data; return d.every((v, i) => i % 4 === 3 || v === d[i - i % 4]); }""")
+    assert grey, "at opacity 0 the photo alone is seen"
+    page.get_by_label("kind", exact=True).select_option("kernels")
+    assert page.get_by_role("slider", name="input channel", exact=True).count() <= 1
+    assert page.get_by_role("slider", name="opacity").count() == 0
+    assert page.get_by_role("slider", name="channel", exact=True).is_visible()
 
 
 def test_without_javascript_the_contact_sheet_is_there(open_page: Any, tmp_path: Path, recording: Recording) -> None:

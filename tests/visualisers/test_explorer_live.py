@@ -369,7 +369,7 @@ def test_live_shows_and_skips_what_a_recorder_does(make: Callable[[], nn.Module]
     recorder = Recorder(model, probe=Probe(pictures, torch.zeros(1, dtype=torch.int64)))
     recorder.snapshot(0)
     recorded = recorder.recording()
-    names = default_layers(model)
+    names = default_layers(model, [pictures])
     if not recorded.layers["maps"]:
         with pytest.raises(ExplorerError, match=f"no picture to show of {names[0]}: " if names else "no activation"):
             Explorer.live(model, pictures)
@@ -432,7 +432,7 @@ def test_live_refuses_what_is_no_image() -> None:
         torch.zeros(0, 1, 28, 28), torch.zeros(3), [1, 2, 3], [], None, "photo.png", {"image": 1}, ragged,
         [picture.numpy() for picture in ragged], torch.zeros(1, 1, 28, 28, dtype=torch.complex64),
     ):  # fmt: skip
-        with pytest.raises(ExplorerError, match="images must be a tensor, an array or a list"):
+        with pytest.raises(ExplorerError, match=r"images must be (a tensor, an array or a list|of one size)"):
             Explorer.live(Small(), bad, layer="act")
     with pytest.raises(ExplorerError, match="beyond 0 to 255"):
         Explorer.live(Small(), torch.full((1, 1, 28, 28), 256), normalise=data.normalise)
@@ -470,9 +470,46 @@ def test_eleven_epochs_of_five_layers_take_two_megabytes() -> None:
 
 def test_too_much_is_refused_with_what_to_drop() -> None:
     recording = large(3, 64, epochs=60)
-    with pytest.raises(ExplorerError, match=r"a page holds 20 MB: name fewer `layers`.*maps of act0 \(\d"):
+    with pytest.raises(ExplorerError, match=r"a page holds 20 MB: name fewer `layers`, .*maps of act0 \(\d"):
         Explorer(recording, images=[0, 1, 2])
     assert Explorer(recording, layers=["act1"], images=[0]).position["layer"] == "act1"
+
+
+@pytest.fixture(scope="module")
+def long_training() -> Recording:
+    """More epochs of one layer and image than a page holds: 50 KB of noise each."""
+    made, noise = builder(tuple(range(600))), np.random.default_rng(0).random((1, 64, 29, 28))
+    made.store("inputs", noise[:, :1, :8, :8])
+    for epoch in range(600):
+        made.keep("maps", "act0", epoch, np.roll(noise, 37 * epoch, axis=-2)[..., :28, :])
+    return seal(made)
+
+
+def test_a_long_training_opens_with_as_many_epochs_as_fit(long_training: Recording) -> None:
+    explorer = Explorer(long_training, epoch=301)
+    (panel,) = explorer.panels
+    assert {0, 301, 599} <= set(panel.epochs) and 270 < len(panel.epochs) < 280  # 14 MB of them
+    assert np.diff(panel.epochs).max() <= 3
+    page = explorer.html()
+    assert len(page) < 20_000_000 and f"{len(panel.epochs)} of the 600 recorded epochs are here; epochs= " in page
+    assert explorer.position["epoch"] == 301
+    shown = panel.tiles("maps", "act0", 301)
+    assert np.array_equal(shown.codes, long_training.tiles("maps", "act0", 301).codes)
+    both = compare(long_training, long_training, names=["a", "b"])
+    assert [len(panel.epochs) for panel in both.panels] == [len(Explorer(long_training).panels[0].epochs) // 2] * 2
+    both.html()
+
+
+def test_epochs_that_are_chosen(long_training: Recording) -> None:
+    explorer = Explorer(long_training, epochs=np.arange(0, 600, 60))
+    assert explorer.panels[0].epochs == list(range(0, 600, 60))
+    with pytest.raises(ExplorerError, match="no epoch 600"):
+        Explorer(long_training, epochs=[0, 600])
+    with pytest.raises(ExplorerError, match="choose from 0 to 599"):
+        Explorer(long_training, epochs=[])
+    with pytest.raises(ExplorerError, match="or `epochs`, such as"):
+        Explorer(long_training, epochs=range(600))
+    assert "recorded epochs" not in Explorer(large(1, 4, epochs=3)).html()
 
 
 def test_the_limit_is_where_it_says() -> None:

@@ -54,7 +54,7 @@ def test_a_sheet_of_kernels_shows_an_epoch_of_the_recording(kind: str) -> None:
         figure = getattr(figures, kind)(recording, epoch)
         assert figure.get_suptitle().endswith(f"net, epoch {epoch}")
         for layer, (title, picture, ends) in zip(LAYERS, shown(figure), strict=True):
-            assert title.startswith(f"{layer}: 20 kernels, 3x3, input 1 of 3")
+            assert title.startswith(f"{layer}: 20 kernels, 3x3, input channel 0 of 3")
             tiles = recording.values(kind, layer, epoch)[:, 0]
             tiles = tiles if layer == "conv1" else tiles[:16]
             assert np.array_equal(picture, plots.mosaic(tiles, columns=16), equal_nan=True)
@@ -184,7 +184,7 @@ def test_gradients_have_the_colours_of_their_epoch_and_kernels_those_of_all(fact
 
 def test_notes_say_what_the_colours_are() -> None:
     recording = record(2)
-    notes = {kind: draw(recording, 0).get_supxlabel() for kind, draw in figures.PICTURES.items()}
+    notes = {kind: draw(recording, 0).get_supxlabel() for kind, (_, draw) in figures.PICTURES.items()}
     assert "at each epoch; compare epochs by the numbers at the colour bars" in notes["gradients"]
     assert "the same for every epoch" not in notes["gradients"]
     assert all("the same for every epoch" in notes[kind] for kind in ("kernels", "feature_maps"))
@@ -201,7 +201,7 @@ def test_the_first_input_channel_that_lives_is_shown_and_named(kind: str, inputs
         recording = keep(kind, {"conv": {0: values}}, epochs=[0])
         live = dead if dead < len(kept) else 0
         ((title, picture, _),) = shown(getattr(figures, kind)(recording, 0))
-        named = f", input {kept[live] + 1} of {inputs}" if inputs > 1 else ""
+        named = f", input channel {kept[live]} of {inputs}" if inputs > 1 else ""
         assert title.split(" (")[0] == f"conv: 4 kernels, 3x3{named}"
         assert title.endswith(" (all zero)") == (dead == len(kept))
         expected = plots.mosaic(recording.values(kind, "conv", 0)[:, live], columns=4)
@@ -217,7 +217,7 @@ def test_each_epoch_and_layer_chooses_its_input_channel(kind: str) -> None:
     recording = keep(kind, {"a": {0: ones, 1: third}, "b": {0: second, 1: few}}, epochs=[0, 1])
     draw = getattr(figures, kind)
     named = [[title.split(" (")[0][-6:] for title, *_ in shown(draw(recording, epoch))] for epoch in (0, 1)]
-    assert named == [["1 of 3", "2 of 3"], ["3 of 3", "2 of 3"]]
+    assert named == [["0 of 3", "1 of 3"], ["2 of 3", "1 of 3"]]
 
 
 @pytest.mark.parametrize("kind", ["kernels", "gradients", "maps"])
@@ -390,6 +390,59 @@ def test_an_animation_unpacks_each_picture_a_fixed_number_of_times(
     reads = count_reads(recording, monkeypatch)
     explorer.save_animation(tmp_path / "film.gif")
     assert sum(reads.values()) <= 2 * epochs
+
+
+def test_how_many_of_the_kernels_shown_are_zero_is_said() -> None:
+    values = np.random.default_rng(0).standard_normal((20, 3, 3, 3))
+    values[:15, 0], values[3:6, 1:] = 0, 0
+    recording = keep("gradients", {"a": {0: values}, "b": {0: values}}, epochs=[0])
+    (first, picture, _), (second, _, _) = shown(figures.gradients(recording, 0))
+    assert first.startswith("a: 20 kernels, 3x3, input channel 1 of 3, 3 of these 20 zero")  # the one of the fewest
+    assert second.startswith("b: 20 kernels, 3x3, input channel 1 of 3, 3 of these 16 zero")
+    assert np.array_equal(
+        picture, plots.mosaic(recording.values("gradients", "a", 0)[:, 1], columns=16), equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_the_input_is_shown_in_its_colours(broken: int) -> None:
+    image = np.random.default_rng(0).normal(size=(2, 3, 8, 6)).astype(np.float32)
+    image[0, 0, 0, :broken] = np.nan
+    made = RecordingBuilder(epochs=[0])
+    made.store("inputs", image)
+    made.keep("maps", "act", 0, np.ones((2, 4, 8, 6)))
+    recording = Recording(made.pack())
+    (title, picture, _), _ = shown(figures.feature_maps(recording, 0, image=0))
+    seen = recording.inputs[0].transpose(1, 2, 0)
+    low, high = np.nanmin(seen), np.nanmax(seen)
+    assert title == "input" + " (1 value not finite, magenta)" * broken
+    assert np.allclose(picture[:8, :6], np.nan_to_num((seen - low) / (high - low), nan=1.0))
+    assert (picture[:8, 6] == 1).all()  # beside it is the paper
+
+
+@pytest.mark.parametrize(
+    ("channels", "label"), [(1, "input"), (2, "input: channel 0 of 2"), (5, "input: channel 0 of 5")]
+)
+def test_an_input_without_colours_is_grey_and_says_what_is_shown(channels: int, label: str) -> None:
+    made = RecordingBuilder(epochs=[0])
+    made.store("inputs", np.random.default_rng(0).normal(size=(2, channels, 8, 6)))
+    made.keep("maps", "act", 0, np.ones((2, 4, 8, 6)))
+    recording = Recording(made.pack())
+    (title, picture, _), _ = shown(figures.feature_maps(recording, 0, image=1))
+    assert title == label and np.array_equal(picture[:8, :6], recording.inputs[1, 0])
+
+
+@pytest.mark.parametrize("kinds", [[], ["kernels"], ["maps"], ["kernels", "gradients"]])
+def test_a_recording_that_lacks_some_kinds_has_the_figures_that_there_are(kinds: list[str], tmp_path: Path) -> None:
+    made = RecordingBuilder(epochs=[0, 1])
+    made.store("inputs", np.ones((2, 1, 8, 8)))
+    for kind in kinds:
+        made.keep(kind, "late", 1, np.ones(SHAPES[kind]))
+        if kind != "maps":
+            made.keep(kind, "point", 0, np.ones((4, 1, 1, 1)))  # a number is no picture
+    saved = figures.save_run_figures(Recording(made.pack()), plots.curves([], []), tmp_path)
+    names = {"kernels": "kernels", "gradients": "gradients", "maps": "feature_maps"}
+    assert {path.name for path in saved} == {"curves.png", *(f"{names[kind]}_epoch_1.png" for kind in kinds)}
 
 
 def test_pictures_of_other_epochs_go_and_nothing_else_does(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_every_block_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.Monke
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), names)
     assert names["recorder"].skipped == {}
-    assert names["two"].skipped == {}
+    assert names["two"].skipped == names["functional"].skipped == {}
+    assert list(names["functional"].recording().layers["maps"]) == ["relu", "relu_2"]
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"recording.npz", "maps.png", "maps.gif", "explorer.html"}
+    assert written == {"recording.npz", "maps.png", "maps.gif", "explorer.html", "network.html", "network.svg"}

@@ -59,10 +59,11 @@ def test_the_layers_worth_looking_at() -> None:
             super().__init__()
             self.conv = nn.Conv2d(1, 2, 3)
 
-    assert default_layers(make_net()) == ["act1", "act2"]
-    assert default_layers(torch.compile(make_net())) == ["act1", "act2"]  # type: ignore[arg-type]
-    assert default_layers(Quiet()) == ["conv"]
-    assert default_layers(nn.Conv2d(1, 2, 3)) == []
+    probe = make_probe(1, 8, 8)
+    assert default_layers(make_net(), [probe.images]) == ["act1", "act2"]
+    assert default_layers(torch.compile(make_net()), [probe.images]) == ["act1", "act2"]  # type: ignore[arg-type]
+    assert default_layers(Quiet(), [probe.images]) == ["conv"]
+    assert default_layers(nn.Conv2d(1, 2, 3), [probe.images]) == []
 
 
 PROBE = make_probe(1, 8, 8)

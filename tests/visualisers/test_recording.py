@@ -41,7 +41,7 @@ def test_a_value_is_off_by_half_a_level_at_most(seed: int) -> None:
     values = draw(seed)
     tiles = Tiles.encode(values)
     low, high = values.min((-2, -1)), values.max((-2, -1))
-    assert np.array_equal(tiles.ranges, np.stack([low, high], -1))
+    assert np.array_equal(tiles.ranges, np.stack([low, high] * 2, -1))
     decoded = tiles.decode().astype(np.float64)
     half = (high.astype(np.float64) - low)[..., None, None] / (NOT_FINITE - 1) / 2
     rounding = np.spacing(np.maximum(np.abs(low), np.abs(high)))[..., None, None] / 2  # float32's own
@@ -62,6 +62,47 @@ def test_a_constant_tile_is_exact(value: float) -> None:
     assert np.array_equal(Tiles.encode(values).decode(), values)
 
 
+@pytest.mark.parametrize("outlier", [1e6, -1e6, 3e38, 2000.0])
+@pytest.mark.parametrize("relu", [False, True])
+def test_an_outlier_leaves_the_levels_to_the_others(outlier: float, relu: bool) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 28, 28)).astype(np.float32)
+    values = np.maximum(values, 0) if relu else values
+    plain = values[0].copy()
+    values[0, 3, 4] = outlier
+    tiles = Tiles.encode(values)
+    decoded = tiles.decode()
+    assert decoded[0, 3, 4] == np.float32(outlier)
+    others = np.ones((28, 28), bool)
+    others[3, 4] = False
+    assert np.abs(decoded[0] - plain)[others].max() <= np.ptp(plain) / 250 / 2
+    assert tiles.codes[0, 3, 4] == (254 if outlier > 0 else 0)
+    assert set(tiles.codes[0][others].tolist()).isdisjoint({0, 254}), "the ends stand for outliers alone"
+    assert tiles.ranges[0, 2:].tolist() == [values[0].min(), values[0].max()], "the true range"
+    assert tiles.ranges[1].tolist() == [values[1].min(), values[1].max()] * 2, "the tile beside it"
+    made = RecordingBuilder(epochs=[0])
+    made.keep("maps", "act", 0, values[None])
+    again = Recording(made.pack()).tiles("maps", "act", 0)
+    assert np.array_equal(again.ranges[0], tiles.ranges) and np.array_equal(again.codes[0], tiles.codes)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.1, 0.5])
+def test_a_sparse_map_has_no_outliers(share: float) -> None:
+    """Most values are zero, and of the others some are large: that is how maps are."""
+    generator = np.random.default_rng(1)
+    values = np.abs(generator.standard_normal((200, 28, 28))).astype(np.float32)
+    values[generator.random(values.shape) > share] = 0
+    tiles = Tiles.encode(values)
+    assert np.array_equal(tiles.ranges[:, :2], tiles.ranges[:, 2:])
+
+
+def test_kernels_of_few_values_keep_their_largest() -> None:
+    identity = np.zeros((4, 1, 3, 3), np.float32)
+    identity[:, :, 1, 1] = 1.0
+    identity += np.random.default_rng(0).normal(size=identity.shape).astype(np.float32) * 1e-4
+    tiles = Tiles.encode(identity)
+    assert np.array_equal(tiles.ranges[..., :2], tiles.ranges[..., 2:])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_not_finite_comes_back_as_nan_and_harms_no_other(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -71,10 +112,10 @@ def test_what_is_not_finite_comes_back_as_nan_and_harms_no_other(seed: int) -> N
     with_broken = np.where(broken, generator.choice([np.nan, np.inf, -np.inf], size=values.shape), values)
     tiles = Tiles.encode(with_broken.astype(np.float32))
     assert np.array_equal(np.isnan(tiles.decode()), broken)
-    assert tiles.ranges[0, 0].tolist() == [0, 0]
+    assert tiles.ranges[0, 0].tolist() == [0, 0, 0, 0]
     for place in [(0, 1), (1, 0), (2, 1)]:
         kept = values[place][~broken[place]]
-        assert tiles.ranges[place].tolist() == [kept.min(), kept.max()]
+        assert tiles.ranges[place].tolist() == [kept.min(), kept.max()] * 2
         assert np.abs(tiles.decode()[place][~broken[place]] - kept).max() <= np.ptp(kept) / 254 / 2 * 1.0001
 
 

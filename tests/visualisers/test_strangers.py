@@ -177,6 +177,8 @@ def test_the_same_probe_in_other_clothes(name: str) -> None:
 
 BAD_PROBES: dict[str, tuple[Any, str]] = {
     "bytes": (PROBE._replace(images=(PROBE.images * 255).byte()), "images are bytes.*fmnist_lib.data.normalise"),
+    "whole numbers": (PROBE._replace(images=(PROBE.images * 9).long()), "whole numbers .torch.int64.*give floats"),
+    "bytes without channels": (PROBE._replace(images=PROBE.images[:, 0].byte()), "whole numbers .torch.uint8"),
     "labels out of range": (PROBE._replace(labels=PROBE.labels + 2), "from 2 to 5, failed.*labels 0 to K-1"),
     "labels below zero": (PROBE._replace(labels=PROBE.labels - 1), "from -1 to 2, failed"),
     "float labels": (PROBE._replace(labels=PROBE.labels.float()), "torch.float32.*failed"),
@@ -219,6 +221,26 @@ def test_models_of_two_inputs(by_name: bool) -> None:
         prefix = "inner."
     assert_close(recording, "maps", f"{prefix}act", model.conv(PROBE.images[:2]).relu())
     assert_close(recording, "maps", f"{prefix}act#2", model.conv(other[:2]).relu())
+
+
+@pytest.mark.parametrize("inputs", [None, (PROBE.images,), {"left": PROBE.images}, {"links": PROBE.images}])
+def test_a_model_that_wants_other_inputs_is_told_with_their_names(inputs: Any) -> None:
+    with pytest.raises(NotRecordable, match=r"Siamese is called with \(left.*right.*inputs="):
+        Recorder(Siamese(), probe=PROBE, inputs=inputs).snapshot(0)
+
+
+def test_bytes_that_a_model_takes_are_recorded() -> None:
+    class Takes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.colour, self.conv, self.act = nn.Embedding(256, 3), nn.Conv2d(3, 4, 3), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(self.colour(x).permute(0, 3, 1, 2))).mean((2, 3))
+
+    model, images = Takes(), torch.randint(256, (5, 8, 8))
+    recording = record(model, PROBE._replace(images=images))
+    assert_close(recording, "maps", "act", model.conv(model.colour(images[:2]).permute(0, 3, 1, 2)).relu())
 
 
 def make_lazy() -> nn.Module:
@@ -325,3 +347,18 @@ def test_numpys_numbers_stand_where_sliders_do() -> None:
     assert explorer.position["channel"] == 1
     assert "np." not in explorer.code() and "tensor" not in explorer.code()
     assert type(explorer.move(channel=np.int16(2)).position["channel"]) is int
+
+
+def test_the_path_of_no_recording_names_those_beside_it(tmp_path: Path) -> None:
+    for name in ("resnet18-original", "alexnet-fast"):
+        (tmp_path / name).mkdir()
+        RECORDING.save(tmp_path / name / "recording.npz")
+    with pytest.raises(ExplorerError, match=r"resnet-original: .* has alexnet-fast, resnet18-original$"):
+        Explorer(tmp_path / "resnet-original")
+    with pytest.raises(ExplorerError, match=r"no recording at .*none.npz$"):
+        Explorer(tmp_path / "alexnet-fast" / "none.npz")
+
+
+def test_one_number_an_image_is_no_certainty_in_live_either() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 1))
+    assert Explorer.live(model, PROBE.images[:2]).panels[0].guesses() == [[None, None]]

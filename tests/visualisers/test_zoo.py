@@ -12,9 +12,9 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional
 from zoo import assert_close, differentiate_weights, make_net, make_probe, record
 
+from fmnist_lib.visualisers.hooks import unwrap
 from fmnist_lib.visualisers.recorder import Probe
 from fmnist_lib.visualisers.recording import Recording
 
@@ -39,6 +39,7 @@ def look(model: nn.Module, probe: Probe) -> dict[str, Tensor]:
 def check(model: nn.Module, probe: Probe, *, last: tuple[str, ...] = (), fewest: int = 5) -> Recording:
     """Every recorded map and a few gradients; `last` are the beginnings of layers whose channels are last inside."""
     recording = record(model, probe)
+    model = unwrap(model)  # from here on the model itself, by other means
     seen = look(model, probe)
     maps = recording.layers.get("maps", {})
     assert len(maps) >= fewest, recording.skipped
@@ -142,6 +143,15 @@ def test_timms(name: str) -> None:
     check(timm.create_model(name, num_classes=4, in_chans=1), make_probe(1, 32, 32))
 
 
+def test_an_nfnet_whose_activations_are_timms_own() -> None:
+    torch.manual_seed(0)
+    options = {"stem_type": "deep_quad", "attn_layer": "se", "attn_kwargs": {}, "act_layer": "gelu"}
+    size = {"depths": (1, 1, 1, 1), "channels": (16, 32, 48, 48), "stem_chs": 16, "group_size": 8, "num_features": 64}
+    nfnet = timm.models.nfnet
+    model = nfnet.NormFreeNet(nfnet.NfCfg(**size, **options, extra_conv=True), num_classes=4, in_chans=1)
+    assert len([layer for layer in check(model, make_probe(1, 64, 64)).layers["maps"] if "act" in layer]) > 10
+
+
 def test_a_mixers_tokens_are_no_pictures() -> None:
     torch.manual_seed(0)
     mixer = timm.models.mlp_mixer.MlpMixer(
@@ -225,7 +235,7 @@ def test_networks_of_our_own_making(name: str) -> None:
         for layer in ("act1", "act2"):
             assert_close(recording, "maps", layer, plain[layer][:2])
     else:
-        check(getattr(model, "_orig_mod", model), probe, fewest=1)
+        check(model, probe, fewest=1)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -236,6 +246,21 @@ def test_a_quantised_network_is_shown_where_it_is_real_and_without_gradients() -
     assert_close(recording, "maps", "act1", net[:3](make_probe(1, 8, 8).images[:2]))
     assert recording.kinds == ["kernels", "maps"]
     assert {"conv1", "act1"} <= {layer for layer, reason in recording.skipped.items() if "quantised" in reason}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_that_is_quantised_through_and_through_has_nothing_to_show() -> None:
+    """Neither kernels nor maps of it are real numbers; each is named with the reason."""
+    tools = torch.ao.quantization
+    body = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)]
+    net = nn.Sequential(tools.QuantStub(), *body, tools.DeQuantStub()).eval()
+    net.qconfig = tools.get_default_qconfig(torch.backends.quantized.engine)  # type: ignore[assignment]
+    prepared = tools.prepare(net)
+    prepared(make_probe(1, 8, 8).images)
+    recording = record(tools.convert(prepared), make_probe(1, 8, 8))
+    assert recording.kinds == []
+    assert "no Conv1d or Conv2d of real numbers" in recording.skipped["kernels"]
+    assert "quint8, is no picture" in recording.skipped["2"]
 
 
 def grad_cam_of_captum(model: nn.Module, layer: str, probe: Probe) -> Tensor:
@@ -260,13 +285,12 @@ def test_grad_cam_is_captums(make: Any, layer: str) -> None:
     assert_close(recording, "cams", layer, grad_cam_of_captum(copy.deepcopy(model), layer, probe))
 
 
-def test_functional_relus_leave_convolutions_to_be_seen() -> None:
-    class Functional(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(functional.relu(self.conv(x)).flatten(1))
-
-    check(Functional(), make_probe(1, 8, 8), fewest=1)
+def test_functional_relus_are_seen_where_they_are_called() -> None:
+    """Of googlenet's activations none is a module."""
+    torch.manual_seed(0)
+    model, probe = torchvision.models.googlenet(num_classes=4, init_weights=False), make_probe(3, 64, 64)
+    recording = record(model, probe)
+    seen = look(model, probe)
+    assert len(recording.layers["maps"]) == 57
+    for place in recording.layers["maps"]:
+        assert_close(recording, "maps", place, seen[place.removesuffix(".relu")][:2])

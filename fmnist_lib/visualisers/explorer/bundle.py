@@ -15,10 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.visualisers.explorer.errors import ExplorerError
-from fmnist_lib.visualisers.explorer.frames import DEAD, DEAD_STEP, FRAME, GAP, SELECTED, make_grid
+from fmnist_lib.visualisers.explorer.frames import (
+    DEAD,
+    DEAD_STEP,
+    FRAME,
+    GAP,
+    OPACITY,
+    SELECTED,
+    SINGLE_SIDE,
+    make_grid,
+    zoom_to,
+)
 from fmnist_lib.visualisers.explorer.palette import PALETTES
-from fmnist_lib.visualisers.explorer.panel import DEFAULT_SCALES, KERNEL_KINDS, LABELS, SIGNED_KINDS, Panel
+from fmnist_lib.visualisers.explorer.panel import DEFAULT_SCALES, KERNEL_KINDS, LABELS, PHOTO_KINDS, SIGNED_KINDS, Panel
 from fmnist_lib.visualisers.explorer.position import Axes, Position, Step
+from fmnist_lib.visualisers.explorer.sheet import ZERO
+from fmnist_lib.visualisers.recording import Tiles
 
 
 class Code(TypedDict):
@@ -40,6 +52,12 @@ def pack(*arrays: NDArray[Any]) -> str:
     return base64.b64encode(b"".join([*parts, deflate.flush()])).decode("ascii")
 
 
+def pack_tiles(tiles: Tiles) -> str:
+    """Ranges float32 (..., 2), how far outliers lie beyond them (..., 2), nearly always zeros, then the codes."""
+    ranges = tiles.ranges.astype("<f4")
+    return pack(ranges[..., :2], ranges[..., 2:] - ranges[..., :2], tiles.codes)
+
+
 def check_size(panels: Sequence[Panel], *, limit: int = SIZE_LIMIT) -> None:
     """Raise ExplorerError, saying what to drop, if the pictures would not fit into a page."""
     sizes = [
@@ -53,8 +71,8 @@ def check_size(panels: Sequence[Panel], *, limit: int = SIZE_LIMIT) -> None:
         return
     largest = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for size, name in sorted(sizes, reverse=True)[:6])
     raise ExplorerError(
-        f"{total / 1e6:.0f} MB of pictures, and a page holds {limit / 1e6:.0f} MB: name fewer `layers`, or fewer "
-        f"`images`, such as images=[0, 1]. The largest are {largest}"
+        f"{total / 1e6:.0f} MB of pictures, and a page holds {limit / 1e6:.0f} MB: name fewer `layers`, "
+        f"`images`, such as images=[0, 1], or `epochs`, such as epochs=range(0, 100, 10). The largest are {largest}"
     )
 
 
@@ -65,6 +83,8 @@ def make_bundle(axes: Axes, position: Position, *, code: Code, key: str) -> dict
         "code": code,
         "palettes": {name: base64.b64encode(table.tobytes()).decode() for name, table in PALETTES.items()},
         "look": {"gap": GAP, "frame": FRAME, "selected": SELECTED, "dead": DEAD, "deadStep": DEAD_STEP},
+        "opacity": OPACITY,
+        "names": dict(axes.panels[0].names),
         "position": {**vars(position), **axes.indices(position)},
         "epochs": axes.epochs,
         "kinds": {kind: describe_kind(axes, kind) for kind in axes.kinds},
@@ -78,6 +98,8 @@ def describe_kind(axes: Axes, kind: str) -> dict[str, Any]:
         "label": LABELS[kind],
         "signed": kind in SIGNED_KINDS,
         "kernel": kind in KERNEL_KINDS,
+        "photo": kind in PHOTO_KINDS,
+        "zero": ZERO.get(kind, ""),
         "scale": DEFAULT_SCALES[kind],
         "steps": [describe_step(step) for step in axes.steps[kind]],
     }
@@ -99,25 +121,25 @@ def describe_panel(panel: Panel, kinds: Sequence[str]) -> dict[str, Any]:
         "recorded": len(panel.inputs),
         "names": panel.image_names(),
         "guesses": panel.guesses(),
-        "inputs": {"size": pictures.shape, "data": pack(pictures)},
+        "inputs": {"size": pictures.shape, "data": pack(pictures), "zoom": zoom_to(SINGLE_SIDE, *pictures.shape[1:3])},
         "layers": {kind: {layer: describe_layer(panel, kind, layer) for layer in panel.layers[kind]} for kind in kinds},
     }
 
 
 def describe_layer(panel: Panel, kind: str, layer: str) -> dict[str, Any]:
-    """One layer's pictures: ranges float32 (N, E, C, 2), then codes uint8 (N, E, C, H, W), packed together."""
+    """One layer's pictures, all that `pack_tiles` packs, and what is said of them."""
     tiles = panel.all_tiles(kind, layer)
-    ranges, codes = tiles.ranges.swapaxes(0, 1), tiles.codes.swapaxes(0, 1)
-    count, height, width = codes.shape[2:]
+    tiles = Tiles(tiles.codes.swapaxes(0, 1), tiles.ranges.swapaxes(0, 1))
+    count, height, width = tiles.codes.shape[2:]
     return {
         "shape": panel.shape(kind, layer),
-        "size": codes.shape,
+        "size": tiles.codes.shape,
         "epochs": panel.epochs,
         "recorded": [panel.is_recorded(kind, layer, epoch) for epoch in panel.epochs],
         "numbers": panel.channels(kind, layer),
         "dead": [panel.dead(kind, layer, epoch) for epoch in panel.epochs],
         "grid": vars(make_grid(count, height, width)),
-        "data": pack(ranges.astype("<f4"), codes),
+        "data": pack_tiles(tiles),
     }
 
 

@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.core import Explorer
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, as_list_or_none
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, as_list_or_none, plain
 from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, name_sources, open_recording
 
 
@@ -15,6 +15,7 @@ def compare(
     names: Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
     images: Sequence[int] | None = None,
+    epochs: Sequence[int] | None = None,
     caption: str = "",
     **position: Any,
 ) -> Explorer:
@@ -28,7 +29,9 @@ def compare(
         raise ExplorerError("compare needs at least two recordings or explorers")
     kinds = as_list("kind", kind)
     options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
-    panels = [make_panel(source, kinds, **options) for source in sources]
+    options["epochs"] = as_list_or_none("epochs", epochs)
+    epoch, room = plain(position.get("epoch")), 1 / len(sources)
+    panels = [make_panel(source, kinds, **options, epoch=epoch, room=room) for source in sources]
     name_panels(panels, names)
     paths = name_sources(sources)
     options["names"] = as_list_or_none("names", names)
@@ -42,6 +45,9 @@ def make_panel(
     *,
     layers: Sequence[str] | None,
     images: Sequence[int] | None,
+    epochs: Sequence[int] | None,
+    epoch: int | None,
+    room: float,
 ) -> Panel:
     """The part of one source that is compared. Raises ExplorerError."""
     if isinstance(source, Explorer):
@@ -49,7 +55,8 @@ def make_panel(
         if others:
             raise ExplorerError("compare takes explorers of one recording each, not a comparison")
         return copy(panel)
-    return Panel(open_recording(source), kinds=kinds, layers=layers, images=images)
+    recording = open_recording(source)
+    return Panel(recording, kinds=kinds, layers=layers, images=images, epochs=epochs, epoch=epoch, room=room)
 
 
 def name_panels(panels: Sequence[Panel], names: Sequence[str] | None) -> None:

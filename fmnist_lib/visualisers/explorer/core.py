@@ -11,7 +11,7 @@ from torch import nn
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
 from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
-from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix
+from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix, plain
 from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
@@ -26,6 +26,7 @@ from fmnist_lib.visualisers.explorer.panel import (
 from fmnist_lib.visualisers.explorer.position import Axes
 from fmnist_lib.visualisers.explorer.wire import Wire
 from fmnist_lib.visualisers.measures import Choice
+from fmnist_lib.visualisers.recording import MAX_CHANNELS
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # The latest that a cell showed and perhaps nobody holds, as by `display(Explorer.live(...))`: they go on answering.
@@ -39,8 +40,9 @@ class Explorer:
     `kind` is one of recording.KINDS or a list of them; `layer`, `epoch`, `channel`, `image` (of a kernel: the input
     channel), `scale` ("shared" over the epochs, "epoch", "channel"; by default each epoch of gradients has its own,
     and the other kinds share theirs) and `view` ("sheet", "single") say where the sliders stand at first; `layers`
-    and `images` (places among the recorded ones) what is included, by default everything. Raises ExplorerError for
-    what the recording lacks, or for more than 20 MB.
+    `images` (places among the recorded ones) and `epochs` what is included, by default everything that fits into a
+    page: of a long training some epochs, evenly spread. Raises ExplorerError for what the recording lacks, or for more
+    than 20 MB.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class Explorer:
         view: str = "sheet",
         layers: str | Sequence[str] | None = None,
         images: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
         caption: str = "",
     ) -> None:
         kinds = as_list("kind", kind)
         options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
-        panel = Panel(open_recording(recording), kinds=kinds, **options)
+        options["epochs"] = as_list_or_none("epochs", epochs)
+        panel = Panel(open_recording(recording), kinds=kinds, epoch=plain(epoch), room=1.0, **options)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
         paths = name_sources([recording])
         call = f"Explorer({paths[0]}" if paths else None
@@ -111,17 +115,21 @@ class Explorer:
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
         normalise: Normalise | None = None,
+        channels: int | Sequence[int] = MAX_CHANNELS,
         caption: str = "",
         **position: Any,
     ) -> "Explorer":
         """Feature maps of any images, run through the model as the image slider asks for them.
 
-        `images` is a tensor or an array (N, C, H, W), (C, H, W) or (H, W), or a list of them: floats as the model takes
-        them, or bytes, of which `normalise` makes such floats (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
+        `images` is a tensor or an array, or a list of them or of PIL's images: (N, C, H, W), (N, H, W, C), (C, H, W),
+        (H, W, C), (H, W) or, where that is one channel, (N, H, W), told apart by the channels of the first convolution;
+        signals (N, C, L) or (C, L) for a model of 1-D convolutions; numbers of words (N, T) for one that embeds them.
+        They are floats as the model takes them, or bytes, of which `normalise` makes such floats
+        (fmnist_lib.data.normalise for Fashion-MNIST). `layers`
         is what to look at; by default that is `layer`, else what a Recorder would keep, and `panels[0].skipped` tells
         which of it has no pictures. `layout` says where a layer's channels are and `output` which of several outputs
-        are the scores, as for a Recorder. `labels` and `classes` name the images; `position` is as in Explorer:
-        channel, image, scale, view.
+        are the scores, and `channels` how many of a layer's are shown, or which, as for a Recorder. `labels` and
+        `classes` name the images; `position` is as in Explorer: channel, image, scale, view.
 
         All that is shown is of the weights that the model has then; after more training ask again. An exported page
         keeps the first eight images. Raises ExplorerError, also for what the model itself raises.
@@ -135,6 +143,7 @@ class Explorer:
             labels=labels,
             classes=classes,
             normalise=normalise,
+            channels=channels,
         )
         return cls._of([panel], {"layer": layer, **position}, call=None, options={}, caption=caption)
 
@@ -175,10 +184,13 @@ class Explorer:
         return sheet.paint(self._refreshed(), self._axes.move(self._position, changes), panel)
 
     def save_png(self, path: Path | str) -> Path:
-        """Write what the display shows now as a PNG; gives back the path. Raises ExplorerError for another suffix."""
+        """Write what the display shows now as a PNG, with its labels, scale and input; gives back the path.
+
+        Raises ExplorerError for another suffix.
+        """
         path = Path(path)
         check_suffix(path, ".png")
-        content = sheet.as_png(sheet.frame_image(self._refreshed(), self._position))
+        content = sheet.as_png(sheet.labelled(self._refreshed(), self._position))
         write_atomically(path, lambda file: file.write(content))
         return path
 
@@ -235,14 +247,14 @@ class Explorer:
     def _indexed(self) -> dict[str, Any]:
         return {**vars(self._position), **self._axes.indices(self._position)}
 
-    def _page(self, contact: bytes) -> str:
+    def _page(self, contact: bytes, *, has_sheet: bool = True) -> str:
         bundle = make_bundle(self._refreshed(), self._position, code=self._code, key=self._key)
         return make_page(
             to_json(bundle),
-            sheet=contact,
+            sheet=contact if has_sheet else None,
             label=f"Explorer: {', '.join(LABELS[kind] for kind in self._axes.kinds)}",
             frame=self._position.frame,
-            caption=self.caption,
+            caption="\n".join(filter(None, [self.caption, *map(tell_epochs, self.panels)])),
             alt=str(self),
         )
 
@@ -255,11 +267,9 @@ class Explorer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        return {WIDGET_VIEW: view, **self._stored_bundle()}
-
-    def _stored_bundle(self) -> dict[str, Any]:
         contact = self._contact()
-        return {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        stored = {"text/html": self._page(contact), "image/png": contact, "text/plain": str(self)}
+        return {WIDGET_VIEW: view, **stored}
 
     def _ipython_display_(self) -> None:
         """Show the player, wired to Python, without the widget's own view.
@@ -268,13 +278,18 @@ class Explorer:
         "model not found" to show for it when the notebook is opened again. So the view is not what is shown: the
         player is, and a wire, which is a widget model without a view, finds it on the page. Opened again without a
         kernel the same output is the same player, with nobody at the other end.
+
+        The contact sheet is an output of its own before it, since a picture is what every export and every viewer of
+        notebooks shows, also those that drop scripts and pictures out of HTML; where the player runs it hides it.
         """
         from IPython.display import display
 
         self._connect()
         if any(isinstance(panel, LivePanel) for panel in self.panels):
             SHOWN.append(self)
-        display(self._stored_bundle(), raw=True)
+        contact = self._contact()
+        display({"image/png": contact, "text/plain": str(self)}, raw=True, metadata={"image/png": {"alt": str(self)}})
+        display({"text/html": self._page(contact, has_sheet=False), "text/plain": str(self)}, raw=True)
 
     def __str__(self) -> str:
         place, axes = self._position, self._refreshed()
@@ -287,7 +302,9 @@ class Explorer:
             f"{sheet.describe(axes, place)}"
         )
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        """What ipywidgets' error quotes when an explorer is put into a box, which takes widgets alone."""
+        return f"{self} (in a box of ipywidgets use explorer.widget)"
 
 
 def write_call(call: str | None, options: dict[str, Any]) -> Code:
@@ -296,6 +313,15 @@ def write_call(call: str | None, options: dict[str, Any]) -> Code:
         return {"before": f"{MOVE}(", "after": ")", "remakes": False}
     kept = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
     return {"before": f"{call}, ", "after": f"{kept})", "remakes": True}
+
+
+def tell_epochs(panel: Panel) -> str:
+    """Which of a long training's epochs are shown, in words, if not all of them are."""
+    recorded = getattr(panel, "recording", panel).epochs
+    if len(panel.epochs) == len(recorded):
+        return ""
+    of = f" of {panel.title}" if panel.title else ""
+    return f"{len(panel.epochs)} of the {len(recorded)} recorded epochs{of} are here; epochs= chooses others."
 
 
 def count(things: Sequence[Any], word: str) -> str:

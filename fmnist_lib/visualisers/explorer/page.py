@@ -23,23 +23,26 @@ def style() -> str:
 NOTE = "The sliders need a trusted notebook, or an export with “Sanitize HTML output” unticked."
 
 
-def make_page(bundle: str, *, sheet: bytes, label: str, frame: str, caption: str, alt: str) -> str:
+def make_page(bundle: str, *, sheet: bytes | None, label: str, frame: str, caption: str, alt: str) -> str:
     """The HTML of one explorer: contact sheet (PNG bytes), caption, the JSON for the player, and the player.
 
-    The sheet is what print, an untrusted notebook and a browser without JavaScript show. A sanitised export of
-    nbconvert has neither pictures nor scripts but the text of both; its pages hide what is in a `jp-Mermaid`, and
-    so does no other place, nor ours, whose style is then in force. What remains is the caption and the note.
+    The sheet is what print, an untrusted notebook and a browser without JavaScript show; None says that it is the
+    output before this one. A sanitised export of nbconvert has neither pictures nor scripts of HTML but the text of
+    both; its pages hide what is in a `jp-Mermaid`, and so does no other place, nor ours, whose style is then in force.
+    What remains is the sheet that is an output of its own, the caption and the note.
 
     The script is a classic one, since only such a one knows the element it stands in: the same explorer may be on a
     page twice, and JupyterLab may take a cell off the page before a module would run.
     """
-    picture = base64.b64encode(sheet).decode("ascii")
+    source = f"data:image/png;base64,{base64.b64encode(sheet or b'').decode('ascii')}"
+    picture = f'<img class="fmx-contact" alt="{escape(alt)}" src="{source}">' if sheet else ""
     body = script().replace("export default", "const exported =")
     words = f'<div class="fmx-caption">{escape(caption)}</div>' if caption else ""
     return (
-        f'<div class="fmx" role="group" aria-label="{escape(label)}" data-frame="{escape(frame)}">'
+        f'<div class="fmx" role="group" aria-label="{escape(label)}" data-frame="{escape(frame)}"'
+        f"{'' if sheet else ' data-sheet-before'}>"
         f'<div class="jp-Mermaid"><style>{style()}</style>'
-        f'<img class="fmx-contact" alt="{escape(alt)}" src="data:image/png;base64,{picture}">'
+        f"{picture}"
         f'<script type="application/json" class="fmx-data">{bundle}</script>'
         f"<script>(() => {{\n{body}\nexported.mount(document.currentScript.closest('.fmx'));\n}})();</script></div>"
         f'{words}<div class="fmx-note">{escape(alt)}. {NOTE}</div></div>'

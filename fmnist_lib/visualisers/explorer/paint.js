@@ -2,6 +2,7 @@
 // Letters: N images, E epochs, C channels, H height, W width.
 
 const LEVELS = 255; // codes 0 to 254; 255 stands for a value that is not finite
+const BEYOND = LEVELS + 1; // the place in the table of what lies beyond the scale
 const BINS = 24;
 
 function fromBase64(text) {
@@ -17,20 +18,21 @@ async function unpack(text) {
   return new Response(stream).arrayBuffer();
 }
 
-// One entry per image: ranges (E, C, 2) and codes (E, C, H, W).
+// One entry per image: ranges (E, C, 2), how far outliers lie beyond them (E, C, 2), and codes (E, C, H, W).
 function splitPictures(buffer, [images, epochs, channels, height, width]) {
   const tiles = epochs * channels;
-  const codes = new Uint8Array(buffer, images * tiles * 8);
+  const codes = new Uint8Array(buffer, images * tiles * 16);
   const one = tiles * height * width;
   return Array.from({ length: images }, (_, image) => ({
     ranges: new Float32Array(buffer, image * tiles * 8, tiles * 2),
+    beyond: new Float32Array(buffer, (images + image) * tiles * 8, tiles * 2),
     codes: codes.subarray(image * one, (image + 1) * one),
   }));
 }
 
 function makeTable(text) {
   const rgb = fromBase64(text);
-  return Uint32Array.from({ length: 256 }, (_, i) => word([rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2], 255]));
+  return Uint32Array.from({ length: rgb.length / 3 }, (_, i) => word([rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2], 255]));
 }
 
 const word = ([red, green, blue, alpha]) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
@@ -53,13 +55,15 @@ function paletteIndex(code, low, high, [bottom, top]) {
   return Math.min(LEVELS - 1, Math.max(0, place));
 }
 
-function lookup(table, low, high, ends, signed) {
+function lookup(table, { low, high, least, most, ends }, signed) {
   const colours = new Uint32Array(256);
   const flat = signed ? (LEVELS - 1) / 2 : 0;
   for (let code = 0; code < LEVELS; code++) {
     colours[code] = table[ends[1] > ends[0] ? paletteIndex(code, low, high, ends) : flat];
   }
   colours[LEVELS] = table[LEVELS];
+  if (least < low) colours[0] = table[BEYOND];
+  if (most > high) colours[LEVELS - 1] = table[BEYOND];
   return colours;
 }
 
@@ -83,8 +87,51 @@ function paintTile(pixels, stride, top, left, { codes, height, width, zoom, colo
   }
 }
 
+// Lays one map over its photo, at the photo's resolution; between the middles of a map's pixels values are interpolated.
+function paintOver(pixels, one, { photo, size: [tall, wide], depth, zoom, table, opacity }) {
+  const [rows, columns] = [between(one.height, tall), between(one.width, wide)];
+  const [bottom, top] = one.ends;
+  const span = top > bottom ? top - bottom : Infinity;
+  const at = (row, column) => {
+    const code = one.codes[row * one.width + column];
+    return code === LEVELS ? NaN : one.low + ((one.high - one.low) * code) / (LEVELS - 1);
+  };
+  const mix = (first, second, part) =>
+    part === 0 ? first : part === 1 ? second : first * (1 - part) + second * part;
+  for (let y = 0; y < tall; y++) {
+    const [above, below, down] = rows[y];
+    for (let x = 0; x < wide; x++) {
+      const [left, right, across] = columns[x];
+      const value = mix(
+        mix(at(above, left), at(above, right), across),
+        mix(at(below, left), at(below, right), across),
+        down,
+      );
+      const place = Math.min(LEVELS - 1, Math.max(0, Math.floor(((value - bottom) / span) * (LEVELS - 1) + 0.5)));
+      const colour = table[Number.isNaN(value) ? LEVELS : place];
+      const rgb = [0, 1, 2].map((part) => {
+        const grey = photo[(y * wide + x) * depth + (depth === 3 ? part : 0)];
+        const painted = (colour >>> (8 * part)) & 255;
+        return Number.isNaN(value) ? painted : Math.floor(grey * (1 - opacity) + painted * opacity + 0.5);
+      });
+      pixels.fill(word([...rgb, 255]), y * zoom[0] * wide * zoom[1] + x * zoom[1], (y * zoom[0] * wide + x + 1) * zoom[1]);
+    }
+    const [start, stride] = [y * zoom[0] * wide * zoom[1], wide * zoom[1]];
+    for (let copy = 1; copy < zoom[0]; copy++) pixels.copyWithin(start + copy * stride, start, start + stride);
+  }
+}
+
+// For each of `there` places along a side, the two of `own` that it lies between, and its share of the second.
+function between(own, there) {
+  return Array.from({ length: there }, (_, i) => {
+    const place = Math.min(own - 1, Math.max(0, ((i + 0.5) * own) / there - 0.5));
+    const first = Math.floor(place);
+    return [first, Math.min(first + 1, own - 1), place - first];
+  });
+}
+
 // Facts about one tile, from its codes: what the numbers beside the picture say.
-function describeTile(codes, low, high, [bottom, top]) {
+function describeTile({ codes, low, high, ends: [bottom, top] }) {
   const bins = new Array(BINS).fill(0);
   let [sum, zeros, finite] = [0, 0, 0];
   for (const code of codes) {
@@ -96,5 +143,5 @@ function describeTile(codes, low, high, [bottom, top]) {
     const place = top > bottom ? Math.floor(((value - bottom) / (top - bottom)) * BINS) : 0;
     bins[Math.min(BINS - 1, Math.max(0, place))]++;
   }
-  return { mean: finite ? sum / finite : 0, zeros: finite ? zeros / finite : 0, bins };
+  return { finite, mean: finite ? sum / finite : 0, zeros: finite ? zeros / finite : 0, bins };
 }

@@ -1,10 +1,12 @@
-"""The two colour scales, as tables of 256 RGB colours: 255 levels and the colour of what is not finite."""
+"""The two colour scales, as tables of 257 RGB colours: 255 levels, what is not finite, what lies beyond the scale."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 255  # codes 0 to 254; the recording's code 255 stands for a value that is not finite
 NOT_FINITE_COLOUR = (255, 0, 255)
+BEYOND = LEVELS + 1  # the place in the table
+BEYOND_COLOUR = (0, 255, 255)
 
 # Nine colours of matplotlib's viridis, even in lightness and told apart with any colour vision.
 SEQUENTIAL_ANCHORS = (
@@ -35,10 +37,10 @@ DIVERGING_ANCHORS = (
 
 
 def make_table(anchors: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
-    """Colours between evenly spaced anchors, uint8 (256, 3); the last one is for what is not finite."""
+    """Colours between evenly spaced anchors, uint8 (257, 3); the last two are no levels."""
     positions = np.linspace(0, len(anchors) - 1, LEVELS)
     channels = [np.interp(positions, range(len(anchors)), channel) for channel in zip(*anchors, strict=True)]
-    return np.vstack([np.rint(np.stack(channels, axis=1)), NOT_FINITE_COLOUR]).astype(np.uint8)
+    return np.vstack([np.rint(np.stack(channels, axis=1)), NOT_FINITE_COLOUR, BEYOND_COLOUR]).astype(np.uint8)
 
 
 PALETTES = {"sequential": make_table(SEQUENTIAL_ANCHORS), "diverging": make_table(DIVERGING_ANCHORS)}

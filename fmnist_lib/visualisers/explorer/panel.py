@@ -3,17 +3,18 @@
 Letters: N images (of a kernel: its input channels), C channels, H height, W width, E epochs, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.visualisers.explorer.errors import ExplorerError, check
-from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles
+from fmnist_lib.visualisers.recording import KINDS, NOT_FINITE, Recording, RecordingError, Tiles, sample
 
 KERNEL_KINDS = ("kernels", "gradients")
-SIGNED_KINDS = ("kernels", "gradients", "map_gradients")  # coloured symmetrically about zero
+SIGNED_KINDS = ("kernels", "gradients", "map_gradients", "signed_values")  # coloured symmetrically about zero
+PHOTO_KINDS = ("cams",)  # one map for each image, which is laid over it
 # What is shown unless somebody says otherwise. The size of gradients differs so much from epoch to epoch that on one
 # scale for all epochs many of them are blank.
 DEFAULT_SCALES = {
@@ -22,7 +23,11 @@ DEFAULT_SCALES = {
     "maps": "shared",
     "map_gradients": "epoch",
     "cams": "shared",
+    "values": "shared",
+    "signed_values": "shared",
 }
+ROOMY = 14_000_000  # bytes of compressed pictures, which base64 and the player bring to about the page's limit of 20 MB
+FEWEST_EPOCHS = 50  # what a page shows of a long training, at least
 COMFORTABLE = 1_300_000  # bytes of compressed maps, which base64 and the player around them bring below 2 MB
 LABELS = {
     "kernels": "kernels",
@@ -30,6 +35,8 @@ LABELS = {
     "maps": "feature maps",
     "map_gradients": "gradients of the feature maps",
     "cams": "Grad-CAM",
+    "values": "values",
+    "signed_values": "values",
 }
 
 RECORDING = "recording.npz"  # in a run's folder
@@ -44,6 +51,7 @@ class Panel:
     `layers[kind]` lists names in the order of the network. Raises ExplorerError for what the recording lacks.
     """
 
+    names: Mapping[str, str] = {}  # of the sliders, where they are called otherwise
     state = 0  # of what is shown: pictures of two states do not belong beside each other
     _column_of: tuple[str, str, int] | None = None  # what `_column` holds
     _column: Tiles
@@ -55,6 +63,9 @@ class Panel:
         kinds: Sequence[str],
         layers: Sequence[str] | None = None,
         images: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
+        epoch: int | None = None,
+        room: float = 1.0,
     ) -> None:
         if not recording.epochs:
             raise ExplorerError("the recording has no epochs: take at least one snapshot")
@@ -69,6 +80,7 @@ class Panel:
         self.layers = {kind: names for kind, names in self.layers.items() if names}
         self.kinds = list(self.layers)
         self.shown = self._choose_images(images)
+        self.epochs = self._choose_epochs(epochs, epoch, room)
         self.ready = list(range(len(self.shown)))  # the places whose pictures are at hand
         self._dead = {(row["layer"], row["epoch"]): row["dead"] for row in recording.stats if "dead" in row}
 
@@ -92,6 +104,22 @@ class Panel:
         kinds = [kind for kind in self.kinds if kind not in KERNEL_KINDS]
         stored = sum(self.recording.stored_bytes(kind, layer) for kind in kinds for layer in self.layers[kind])
         return list(range(min(recorded, max(1, int(recorded * COMFORTABLE / max(stored, 1))))))
+
+    def _choose_epochs(self, wanted: Sequence[int] | None, first: int | None, room: float) -> list[int]:
+        """The wanted epochs; else all, or of a long training as many as fit into a page's part, the first seen too."""
+        recorded = self.recording.epochs
+        if wanted is not None:
+            for epoch in wanted:
+                check("epoch", epoch, recorded)
+            if not wanted:
+                raise ExplorerError(f"no epoch chosen: choose from {recorded[0]} to {recorded[-1]}")
+            return sorted(set(wanted))
+        stored = sum(self.stored_bytes(kind, layer) for kind in self.kinds for layer in self.layers[kind])
+        fitting = int(len(recorded) * room * ROOMY / max(stored, 1))
+        if not FEWEST_EPOCHS <= fitting < len(recorded):
+            return recorded
+        spread = {recorded[place] for place in sample(len(recorded), fitting)}
+        return [epoch for epoch in recorded if epoch in spread or epoch == first]
 
     def channels(self, kind: str, layer: str) -> list[int]:
         """The numbers, in the network, of the channels that were kept."""
@@ -146,7 +174,7 @@ class Panel:
     def stored_bytes(self, kind: str, layer: str) -> float:
         """About how much the shown pictures of a layer take, compressed."""
         shown = 1.0 if kind in KERNEL_KINDS else len(self.shown) / max(1, len(self.inputs))
-        return self.recording.stored_bytes(kind, layer) * shown
+        return self.recording.stored_bytes(kind, layer) * shown * len(self.epochs) / len(self.recording.epochs)
 
     def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
         """Positions, among the kept channels, of those whose map is zero for every image that was looked at."""
@@ -231,6 +259,9 @@ def open_recording(source: RecordingLike) -> Recording:
     if not isinstance(source, (str, Path)):
         raise ExplorerError(f"an explorer needs a Recording or the path of one, not {type(source).__name__}")
     path = Path(source)
+    if not path.exists():
+        beside = sorted(each.parent.name for each in path.parent.glob(f"*/{RECORDING}"))
+        raise ExplorerError(f"no recording at {path}" + (f": {path.parent} has {', '.join(beside)}" if beside else ""))
     if path.is_dir():
         path /= RECORDING
     try:

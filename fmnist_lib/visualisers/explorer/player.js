@@ -34,7 +34,7 @@ function relative(index, count, other) {
 
 class Player {
   constructor(root, bundle) {
-    Object.assign(this, { root, bundle, state: { ...bundle.position } });
+    Object.assign(this, { root, bundle, state: { ...bundle.position }, opacity: bundle.opacity });
     this.tables = Object.fromEntries(Object.entries(bundle.palettes).map(([name, text]) => [name, makeTable(text)]));
     this.views = bundle.panels.map((panel) => makePanelView(this, panel));
     this.buildControls();
@@ -57,6 +57,7 @@ class Player {
     this.draw();
     this.root.prepend(this.app);
     this.root.dataset.live = "true";
+    if ("sheetBefore" in this.root.dataset) sheetBefore(this.root)?.classList.add("fmx-stand-in");
     if (this.views.length > 1) this.root.dataset.panels = this.views.length;
     for (const name of Object.keys(this.bundle.kinds)) {
       for (const panel of this.bundle.panels) {
@@ -68,6 +69,7 @@ class Player {
   buildControls() {
     this.sliders = make("div", { class: "fmx-sliders" });
     this.rows = Object.fromEntries(AXES.map((axis) => [axis, this.makeRow(axis)]));
+    this.rows.opacity = this.makeRow("opacity", (value) => this.fade(value / 100));
     const kinds = Object.fromEntries(Object.entries(this.bundle.kinds).map(([name, { label }]) => [name, label]));
     this.selects = {
       kind: this.makeSelect("kind", kinds),
@@ -87,13 +89,25 @@ class Player {
     this.toolbar = make("div", { class: "fmx-toolbar" }, ...shown, make("span", { class: "fmx-buttons" }, ...buttons));
   }
 
-  makeRow(axis) {
-    const input = make("input", { type: "range", min: 0, step: 1, "aria-label": axis });
+  // How strongly a map lies over its photo: a matter of looking, and no part of the position.
+  fade(opacity) {
+    this.opacity = opacity;
+    this.draw();
+  }
+
+  namesOfAxes() {
+    const image = this.kind.kernel ? "input channel" : "image";
+    return { ...Object.fromEntries(AXES.map((axis) => [axis, axis])), image, ...this.bundle.names };
+  }
+
+  makeRow(axis, move = (value) => this.move({ [axis]: value })) {
+    const input = make("input", { type: "range", min: 0, step: 1, "aria-label": axis, "data-axis": axis });
     const row = { input, name: make("span", { class: "fmx-name" }), value: make("span", { class: "fmx-value" }) };
     row.track = make("span", { class: "fmx-track" }, input);
-    input.addEventListener("input", () => this.move({ [axis]: Number(input.value) }));
+    input.addEventListener("input", () => move(Number(input.value)));
     input.addEventListener("change", () => this.tell()); // let go: whatever runs next shall know
-    this.sliders.append(make("label", { class: "fmx-row" }, row.name, row.track, row.value));
+    row.label = make("label", { class: "fmx-row" }, row.name, row.track, row.value);
+    this.sliders.append(row.label);
     return row;
   }
 
@@ -207,7 +221,8 @@ class Player {
     const layer = first.layers[state.kind][step.places[0].layer];
     const named = this.named();
     const picture = kind.kernel ? "" : first.names[state.image];
-    const kept = layer.shape[0] > counts.channel ? `\u2002(${counts.channel} of ${layer.shape[0]} kept)` : "";
+    const some = `\u2002(${counts.channel} of ${layer.shape[0]}; channels= keeps others)`;
+    const kept = !kind.photo && layer.shape[0] > counts.channel ? some : "";
     const texts = {
       layer: `${named.layer}\u2002${layer.shape.join(" \u00d7 ")}`,
       epoch: String(named.epoch),
@@ -215,12 +230,20 @@ class Player {
       channel: `${named.channel}${kept}`,
     };
     for (const axis of AXES) this.showRow(axis, counts[axis], texts[axis]);
+    this.rows.channel.label.hidden = this.selects.view.hidden = kind.photo;
+    this.rows.opacity.label.hidden = !kind.photo;
+    const { input } = this.rows.opacity;
+    input.max = 100;
+    input.value = Math.round(100 * this.opacity);
+    this.rows.opacity.name.textContent = "opacity";
+    this.rows.opacity.value.textContent = `${input.value}\u00a0%`;
     for (const name of ["kind", "view", "scale"]) this.selects[name].querySelector("select").value = state[name];
   }
 
   showRow(axis, count, text) {
     const { input, track, name, value } = this.rows[axis];
-    name.textContent = axis === "image" && this.kind.kernel ? "input channel" : axis;
+    name.textContent = this.namesOfAxes()[axis];
+    input.setAttribute("aria-label", name.textContent);
     value.textContent = text;
     if (count < 2) return input.remove(); // one value: nothing to slide
     input.max = count - 1;
@@ -256,11 +279,24 @@ class Player {
     await navigator.clipboard?.writeText(this.code()).catch(() => null);
   }
 
+  // The two lines above a view's picture, where it leaves the page.
+  labels(view) {
+    const { panel } = view;
+    const { step, state, kind } = this;
+    const place = step.places[this.views.indexOf(view)];
+    const layer = panel.layers[state.kind][place.layer];
+    const names = this.namesOfAxes();
+    const channel = kind.photo ? [] : [`${names.channel} ${layer.numbers[place.channels[state.channel]]}`];
+    const image = `${names.image} ${step.images[state.image]}`;
+    const what = [panel.title, kind.label, place.layer, `(${layer.shape.join(" \u00d7 ")})`].filter(Boolean).join(" ");
+    const where = [`${names.epoch} ${layer.epochs[place.epochs[state.epoch]]}`, image, ...channel];
+    return [what, [...where, `scale ${SCALES[state.scale]}`].join(", ")];
+  }
+
   savePicture() {
-    for (const { canvas } of this.views) {
-      const name = `${this.root.dataset.frame.replace(/[^\w.-]+/g, "_")}.png`;
-      make("a", { href: canvas.toDataURL("image/png"), download: name }).click();
-    }
+    const titles = this.bundle.panels.map((panel) => panel.title).filter(Boolean);
+    const name = `${[...titles, this.root.dataset.frame].join("_").replace(/[^\w.-]+/g, "_")}.png`;
+    make("a", { href: compose(this).toDataURL("image/png"), download: name }).click();
   }
 
   // An image that is not at hand: the old frame stays until Python has answered.
@@ -290,6 +326,15 @@ class Player {
     this.wire.sending = false;
     this.wire.model.save_changes();
   }
+}
+
+// The contact sheet that is an output of its own, right before the player's; wherever one lives, outputs are siblings.
+function sheetBefore(root) {
+  for (let [node, steps] = [root, 0]; node && steps < 8; node = node.parentElement, steps++) {
+    const before = node.previousElementSibling;
+    if (before && !before.matches("style, script")) return before.querySelector("img, .fmx") ? before : null;
+  }
+  return null;
 }
 
 function mount(root) {

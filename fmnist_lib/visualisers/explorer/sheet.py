@@ -6,11 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fmnist_lib.visualisers.explorer.errors import ExplorerError
-from fmnist_lib.visualisers.explorer.frames import GAP, Pixels, make_grid, paint_sheet, paint_single, zoom_to
-from fmnist_lib.visualisers.explorer.panel import KERNEL_KINDS, LABELS, Panel
+from fmnist_lib.visualisers.explorer.frames import (
+    GAP,
+    SINGLE_SIDE,
+    Pixels,
+    limits,
+    make_grid,
+    paint_over,
+    paint_sheet,
+    paint_single,
+    zoom_to,
+)
+from fmnist_lib.visualisers.explorer.palette import LEVELS, PALETTES
+from fmnist_lib.visualisers.explorer.panel import KERNEL_KINDS, LABELS, PHOTO_KINDS, SIGNED_KINDS, Panel
 from fmnist_lib.visualisers.explorer.position import Axes, Position
 from fmnist_lib.visualisers.recording import NOT_FINITE, Tiles, sample
 
@@ -20,13 +32,21 @@ SHEET_TILE = 56
 TEXT_HEIGHT = 16
 MARGIN = 68  # for the words at the left of a row
 NARROWEST = 420  # what the line above needs
+INPUT_SIDE = 112
+INK = (60, 60, 60)
 ABSENT = "not recorded at this epoch"
+# A sum of maps, of which only what is positive is shown: what speaks for the class.
+ZERO = {"cams": "zero everywhere, since nothing in this layer speaks for the class"}
 ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
 
 
 def paint(axes: Axes, position: Position, panel: int = 0) -> Pixels:
     """What the canvas of one panel shows, as RGBA (height, width, 4): the reference for the page's pixels."""
     tiles, epoch, channel, dead = look(axes, position, panel)
+    if position.kind in PHOTO_KINDS:
+        photo = photo_of(axes, position, panel)
+        zoom = zoom_to(SINGLE_SIDE, *photo.shape[:2])
+        return paint_over(photo, tiles, epoch, kind=position.kind, scale=position.scale, zoom=zoom)
     grid = make_grid(*tiles.codes.shape[1:])
     if position.view == "single":
         return paint_single(tiles, epoch, channel, kind=position.kind, scale=position.scale, grid=grid, dead=dead)
@@ -42,6 +62,12 @@ def look(axes: Axes, position: Position, panel: int) -> tuple[Tiles, int, int, l
     return tiles, epoch, place.channels[index["channel"]], source.dead(position.kind, place.layer, source.epochs[epoch])
 
 
+def photo_of(axes: Axes, position: Position, panel: int) -> Pixels:
+    """The input image at the position, grey or RGB bytes (H, W, 1 or 3)."""
+    place = axes.step(position.kind, position.layer).places[panel]
+    return axes.panels[panel].pictures([place.images[axes.indices(position)["image"]]])[0]
+
+
 def describe(axes: Axes, position: Position) -> str:
     """Range, dead channels and what is not finite, of all that is in sight, in words."""
     sentences = []
@@ -49,19 +75,27 @@ def describe(axes: Axes, position: Position) -> str:
         tiles, epoch, _, dead = look(axes, position, panel)
         layer = axes.step(position.kind, position.layer).places[panel].layer
         is_recorded = source.is_recorded(position.kind, layer, source.epochs[epoch])
-        words = describe_tiles(tiles, epoch, dead) if is_recorded else ABSENT
+        words = describe_tiles(tiles, epoch, dead, kind=position.kind) if is_recorded else ABSENT
         sentences.append(f"{source.title + ': ' if len(axes.panels) > 1 else ''}{words}")
     return "; ".join(sentences)
 
 
-def describe_tiles(tiles: Tiles, epoch: int, dead: Sequence[int]) -> str:
+def describe_tiles(tiles: Tiles, epoch: int, dead: Sequence[int], *, kind: str) -> str:
     """The same of one panel's tiles (E, C, H, W)."""
-    low, high = tiles.ranges[epoch, :, 0].min(), tiles.ranges[epoch, :, 1].max()
-    words = [f"values from {low:.3g} to {high:.3g}"]
+    codes, ranges = tiles.codes[epoch], tiles.ranges[epoch]
+    low, high = ranges[:, 2].min(), ranges[:, 3].max()
+    words = [f"values from {low:.3g} to {high:.3g}" if low or high else ZERO.get(kind, "all values are zero")]
+    beyond = sum(int((codes == code).sum(where=far[:, None, None])) for code, far in outliers(ranges))
+    words += [f"{beyond} of them far beyond the colour scale"] if beyond else []
     words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
-    broken = int((tiles.codes[epoch] == NOT_FINITE).sum())
+    broken = int((codes == NOT_FINITE).sum())
     words += [f"{broken} values not finite"] if broken else []
     return ", ".join(words)
+
+
+def outliers(ranges: NDArray[np.float32]) -> list[tuple[int, NDArray[np.bool_]]]:
+    """The two codes that may stand for outliers, and for which of the tiles, whose ranges are (C, 4), they do."""
+    return [(0, ranges[:, 2] < ranges[:, 0]), (NOT_FINITE - 1, ranges[:, 3] > ranges[:, 1])]
 
 
 def contact_sheet(axes: Axes, position: Position) -> Image.Image:
@@ -83,18 +117,20 @@ def contact_block(axes: Axes, position: Position, panel: int) -> Image.Image:
     layer = place.layer
     rows = sample(len(source.epochs), SHEET_ROWS)
     columns = sample(tiles.codes.shape[1], SHEET_COLUMNS)
-    strips = [paint_strip(tiles, row, columns, source, position, layer) for row in rows]
+    photo = photo_of(axes, position, panel) if position.kind in PHOTO_KINDS else None
+    strips = [paint_strip(tiles, row, columns, source, position, layer, photo) for row in rows]
     height, width = strips[0].shape[:2]
     top = 2 * TEXT_HEIGHT
     block = Image.new("RGB", (max(MARGIN + width, NARROWEST), top + len(rows) * height + GAP), "white")
     draw = ImageDraw.Draw(block)
     write(draw, (GAP, 1), title(source, position.kind, layer, place.images[axes.indices(position)["image"]]))
-    write(draw, (GAP, TEXT_HEIGHT), "channel")
-    for number, column in enumerate(columns):
+    write(draw, (GAP, TEXT_HEIGHT), "" if photo is not None else source.names.get("channel", "channel"))
+    for number, column in enumerate([] if photo is not None else columns):
         at = (MARGIN + GAP + number * width // len(columns), TEXT_HEIGHT)
         write(draw, at, str(source.channels(position.kind, layer)[column]))
     for row, strip in zip(rows, strips, strict=True):
-        write(draw, (GAP, top + height // 2 - 6), f"epoch {source.epochs[row]}")
+        epoch = f"{source.names.get('epoch', 'epoch')} {source.epochs[row]}"
+        write(draw, (GAP, top + height // 2 - 6), epoch if len(source.epochs) > 1 else "")
         picture = Image.fromarray(strip)
         block.paste(picture, (MARGIN, top), picture)
         top += height
@@ -102,9 +138,19 @@ def contact_block(axes: Axes, position: Position, panel: int) -> Image.Image:
 
 
 def paint_strip(
-    tiles: Tiles, row: int, columns: Sequence[int], source: Panel, position: Position, layer: str
+    tiles: Tiles,
+    row: int,
+    columns: Sequence[int],
+    source: Panel,
+    position: Position,
+    layer: str,
+    photo: Pixels | None,
 ) -> Pixels:
-    """Some channels of one epoch side by side, on the scale of the whole."""
+    """Some channels of one epoch side by side, on the scale of the whole; or the one map over its photo."""
+    if photo is not None:
+        zoom = zoom_to(2 * SHEET_TILE, *photo.shape[:2])
+        over = paint_over(photo, tiles, row, kind=position.kind, scale=position.scale, zoom=zoom)
+        return np.pad(over, ((GAP, 0), (GAP, 0), (0, 0)))
     dead = set(source.dead(position.kind, layer, source.epochs[row]))
     height, width = tiles.codes.shape[2:]
     grid = replace(make_grid(len(columns), height, width), large=zoom_to(SHEET_TILE, height, width))
@@ -119,13 +165,14 @@ def title(source: Panel, kind: str, layer: str, image: int) -> str:
     """The line above a block."""
     shape = " x ".join(map(str, source.shape(kind, layer)))
     number = source.images(kind, layer)[image]
-    picture = f"input channel {number}" if kind in KERNEL_KINDS else f"image {number} {source.image_names()[image]}"
-    return f"{source.title}  {layer} ({shape}), {LABELS[kind]}, {picture}".strip()
+    word = source.names.get("image", "input channel" if kind in KERNEL_KINDS else "image")
+    named = "" if kind in KERNEL_KINDS else source.image_names()[image]
+    return f"{source.title}  {layer} ({shape}), {LABELS[kind]}, {word} {number} {named}".strip()
 
 
 def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str) -> None:
     """Small ASCII text: whatever needs another alphabet belongs into the caption, which is HTML."""
-    draw.text(at, text.encode("ascii", "replace").decode(), fill=(60, 60, 60), font=ImageFont.load_default(12))
+    draw.text(at, text.encode("ascii", "replace").decode(), fill=INK, font=ImageFont.load_default(12))
 
 
 def as_png(image: Image.Image) -> bytes:
@@ -133,6 +180,53 @@ def as_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def labelled(axes: Axes, position: Position) -> Image.Image:
+    """The present frame of every panel, each under what it shows, over its colour scale, and beside its input."""
+    blocks = [labelled_frame(axes, position, panel) for panel in range(len(axes.panels))]
+    image = Image.new("RGB", (sum(b.width for b in blocks), max(b.height for b in blocks)), "white")
+    left = 0
+    for block in blocks:
+        image.paste(block, (left, 0))
+        left += block.width
+    return image
+
+
+def labelled_frame(axes: Axes, position: Position, panel: int) -> Image.Image:
+    """The same of one panel."""
+    tiles, epoch, channel, _ = look(axes, position, panel)
+    source, place = axes.panels[panel], axes.step(position.kind, position.layer).places[panel]
+    frame = Image.fromarray(paint(axes, position, panel))
+    here = f"{source.names.get('epoch', 'epoch')} {source.epochs[epoch]}, scale: {position.scale}"
+    if position.kind not in PHOTO_KINDS:
+        number = source.channels(position.kind, place.layer)[channel]
+        here += f", {source.names.get('channel', 'channel')} {number}" + (" marked" if position.view == "sheet" else "")
+    lines = [title(source, position.kind, place.layer, place.images[axes.indices(position)["image"]]), here]
+    photo = None if position.kind in KERNEL_KINDS or not source.inputs.size else photo_of(axes, position, panel)
+    side = 0 if photo is None else INPUT_SIDE + 2 * GAP
+    top, bottom = len(lines) * TEXT_HEIGHT + GAP, 2 * TEXT_HEIGHT
+    image = Image.new("RGB", (max(frame.width + side + 2 * GAP, NARROWEST), top + frame.height + bottom), "white")
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        write(draw, (GAP, number * TEXT_HEIGHT + 1), line)
+    image.paste(frame, (GAP, top), frame)
+    if photo is not None:
+        shown = Image.fromarray(photo.squeeze(2) if photo.shape[2] == 1 else photo)
+        image.paste(shown.resize((INPUT_SIDE, INPUT_SIDE), Image.Resampling.NEAREST), (frame.width + 2 * GAP, top))
+    paste_scale(image, limits(position.kind, position.scale, tiles.ranges, epoch, channel), position, frame.width, top)
+    return image
+
+
+def paste_scale(image: Image.Image, ends: tuple[float, float], position: Position, width: int, top: int) -> None:
+    """The colours and the two numbers at their ends, at the picture's foot."""
+    table = PALETTES["diverging" if position.kind in SIGNED_KINDS else "sequential"][:LEVELS]
+    foot, length = image.height - TEXT_HEIGHT - GAP, max(width // 2, 80)
+    image.paste(Image.fromarray(table[None].repeat(8, axis=0)).resize((length, 8)), (MARGIN, foot + 4))
+    draw = ImageDraw.Draw(image)
+    low, high = (f"{end:.3g}" for end in ends)
+    draw.text((MARGIN - GAP, foot), low, fill=INK, font=ImageFont.load_default(12), anchor="ra")
+    write(draw, (MARGIN + length + GAP, foot), high)
 
 
 def frame_image(axes: Axes, position: Position) -> Image.Image:
@@ -153,12 +247,12 @@ def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float
     kind = ANIMATIONS.get(path.suffix.lower())
     if kind is None:
         raise ExplorerError(f"cannot animate as {path.suffix or path.name!r}: choose one of {', '.join(ANIMATIONS)}")
-    frames = [film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs]
+    # One after the other: a thousand of them take more memory than all else.
+    frames = (film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
-    frames[0].save(
-        path, kind, save_all=True, append_images=frames[1:], duration=round(seconds * 1000), loop=0, **options
-    )
+    first = next(frames)
+    first.save(path, kind, save_all=True, append_images=frames, duration=round(seconds * 1000), loop=0, **options)
 
 
 def film_frame(axes: Axes, position: Position) -> Image.Image:

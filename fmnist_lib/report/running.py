@@ -1,0 +1,46 @@
+"""A notebook run from a fresh kernel, and stripped of what only a live kernel understands."""
+
+import os
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode, read
+
+from fmnist_lib.report.details import ReportError
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+CELL_SECONDS = 3600  # a cell may train a network
+KERNEL_OPTIONS = ["--log-level=ERROR"]  # else every kernel warns that it talks over TCP on this machine
+
+
+def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
+    """A notebook run from a fresh kernel, in a copy, without widget state. Raises ReportError naming the cell."""
+    work.mkdir(parents=True, exist_ok=True)
+    notebook = read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": work}},
+        extra_arguments=KERNEL_OPTIONS,
+    )
+    try:
+        client.execute(env=os.environ | {"FMNIST_HOME": str(home.absolute())})
+    except CellExecutionError as error:
+        raise ReportError(
+            f"{path.name} stopped: {error.ename}: {error.evalue}\nin the cell\n{error.traceback}"
+        ) from error
+    except (DeadKernelError, TimeoutError) as error:
+        raise ReportError(f"{path.name} stopped: {error}. Run it in JupyterLab to see more") from error
+    return strip(notebook)
+
+
+def strip(notebook: NotebookNode) -> NotebookNode:
+    """Remove what only a live kernel understands, and what differs from run to run without a reason."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+    return notebook
