@@ -15,7 +15,7 @@ RECIPE ?= original
 MODEL ?= resnet18
 
 .DEFAULT_GOAL := help
-.PHONY: help report lab test train bench lint notebooks clean
+.PHONY: help report handout lab test train bench lint notebooks clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ help: ## show this help
 
 report: $(VENV)/.lab ## run all notebooks on the real data; write report.md, build/report.html and build/report.pdf
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
+
+handout: $(VENV)/.lab ## write the students' version of the notebooks, without solutions, to build/handout/
+	$(BIN)/python -m fmnist_lib handout
 
 lab: $(VENV)/.lab ## open JupyterLab in this folder, on the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. $(LAB) \

@@ -21,7 +21,7 @@ from fmnist_lib.errors import LabError, LabWarning
 from fmnist_lib.files import write_atomically
 from fmnist_lib.runs import launch, measure, record, sweep
 from fmnist_lib.runs.checkpoint import RECORDED_EPOCHS, Run, stored_epochs
-from fmnist_lib.runs.places import Site, figures_folder, run_folder
+from fmnist_lib.runs.places import Site, figures_folder, home, run_folder
 from fmnist_lib.runs.progress import TerminalBar
 from fmnist_lib.training import recipes
 from fmnist_lib.training.parallel import is_first
@@ -135,6 +135,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--in-place", action="store_true", help="store the notebooks as they were run")
     command.add_argument("--out", type=Path, default=Path("build"), metavar="DIR", help="default: build")
     take(command, "--data")
+
+    command = add(commands, "handout", run_handout, wording.describe_handout, "write the notebooks without solutions")
+    command.add_argument("--out", type=Path, default=Path("build/handout"), metavar="DIR", help="default: %(default)s")
     return parser
 
 
@@ -280,3 +283,12 @@ def run_report(options: argparse.Namespace) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise LabError(f"{error.name} is not installed: pip install -e '.[lab]', or use make report") from error
     return make_report(options.out, retrain=options.retrain, in_place=options.in_place)
+
+
+def run_handout(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the students' version of the notebooks."""
+    try:
+        from fmnist_lib.course.handout import make_handout  # it needs nbformat, of the lab extra
+    except ModuleNotFoundError as error:
+        raise LabError(f"{error.name} is not installed: pip install -e '.[lab]', or use make handout") from error
+    return {"notebooks": [str(path) for path in make_handout(home() / "notebooks", options.out)]}

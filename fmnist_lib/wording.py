@@ -62,6 +62,11 @@ def describe_report(result: dict[str, Any]) -> str:
     return "\n".join(f"{what}: {path}" for what, path in result.items())
 
 
+def describe_handout(result: dict[str, Any]) -> str:
+    """For people."""
+    return "Without solutions:\n" + "\n".join(result["notebooks"])
+
+
 def describe_check(result: dict[str, Any]) -> str:
     """For people; of one folder it is the student's receipt."""
     return f"Checked on {result['checked']} with fmnist_lib {result['version']}\n\n{as_table(result['folders'])}"

@@ -1,0 +1,135 @@
+"""The tasks: for each a function of its name, which judges what the student made of it.
+
+Letters: N images, C channels, H height, W width.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from fmnist_lib.course.checks import NotYet, call, describe, expect_number, expect_tensor, task
+
+
+def whole(generator: Generator, low: int, high: int) -> int:
+    """A whole number from low to high, both included."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+@task(hint="the last batch may be smaller than the others, and counts all the same.")
+def count_batches(answer: Any, generator: Generator) -> None:
+    """`count_batches(num_images, batch_size)`: how many batches an epoch has."""
+    for rest in (0, 1, whole(generator, 2, 30)):
+        full, size = whole(generator, 2, 50), whole(generator, 31, 90)
+        given = call(answer, full * size + rest, size, task="count_batches")
+        expect_number(given, full + (rest > 0), what=f"count_batches({full * size + rest}, {size})")
+
+
+@task(hint="for each class take the images whose label it is, as floats, and their mean over the first dimension.")
+def class_averages(answer: Any, generator: Generator) -> None:
+    """`class_averages(images, labels)`: bytes (N, 1, H, W) and labels (N,) to the ten averages, floats (10, H, W)."""
+    count = whole(generator, 60, 90)
+    images = torch.randint(0, 256, (count, 1, 6, 5), dtype=torch.uint8, generator=generator)
+    labels = torch.cat([torch.arange(10), torch.randint(0, 10, (count - 10,), generator=generator)])
+    weights = functional.one_hot(labels, 10).double()
+    right = (weights.T @ images.flatten(1).double() / weights.sum(0)[:, None]).view(10, 6, 5)
+    expect_tensor(call(answer, images.clone(), labels.clone(), task="class_averages"), right, what="class_averages")
+
+
+@task(hint="all networks have to give one and the same answer, and that answer must not be the label.")
+def find_suspects(answer: Any, generator: Generator) -> None:
+    """`find_suspects(answers, labels)`: int64 (networks, N) and (N,) to bool (N,)."""
+    labels = torch.randint(0, 10, (200,), generator=generator)
+    answers = labels.repeat(3, 1)
+    changed = torch.rand(3, 200, generator=generator) < 0.5
+    answers[changed] = torch.randint(0, 10, (int(changed.sum()),), generator=generator)
+    answers[:, :20] = (labels[:20] + 1) % 10
+    rows = zip(answers.T.tolist(), labels.tolist(), strict=True)
+    right = torch.tensor([len(set(row)) == 1 and row[0] != label for row, label in rows])
+    given = call(answer, answers.clone(), labels.clone(), task="find_suspects")
+    if type(given) is Tensor and given.dtype != torch.bool:
+        raise NotYet(f"find_suspects should give True or False for each image, and gives {given.dtype}.")
+    expect_tensor(given, right, what="find_suspects")
+
+
+@task(hint="relu(norm1(conv1(x))), then norm2(conv2(...)), plus what came in, and a last relu.")
+def MyBlock(answer: Any, generator: Generator) -> None:
+    """`MyBlock(channels)`: a residual block with conv1, norm1, conv2 and norm2, in training and in evaluation mode."""
+    channels = whole(generator, 3, 9)
+    block = call(answer, channels, task="MyBlock")
+    if not isinstance(block, nn.Module):
+        raise NotYet(f"MyBlock(channels) should be a module, and is {describe(block)}.")
+    values = draw_weights(block, channels, generator)
+    for training in (False, True):  # in this order: training moves the running mean and variance
+        block.train(training)
+        x = torch.randn(4, channels, 7, 6, generator=generator)
+        right = block_by_hand(x, values, training=training)
+        given = call(block, x.clone(), task="MyBlock")
+        expect_tensor(given, right, what=f"MyBlock in {'training' if training else 'evaluation'} mode")
+
+
+def draw_weights(block: nn.Module, channels: int, generator: Generator) -> dict[str, Tensor]:
+    """Random weights for a block, put into it. Raises NotYet where its parts are others."""
+    shapes: dict[str, tuple[int, ...]] = {f"conv{i}.weight": (channels, channels, 3, 3) for i in (1, 2)}
+    for i in (1, 2):
+        shapes |= {f"norm{i}.{name}": (channels,) for name in ("weight", "bias", "running_mean", "running_var")}
+    values = {name: torch.rand(shape, generator=generator) + 0.1 for name, shape in shapes.items()}
+    values |= {name: value - 0.6 for name, value in values.items() if "conv" in name or "bias" in name}
+    there = {name: tuple(value.shape) for name, value in block.state_dict().items() if value.ndim}
+    if there != shapes:
+        odd = sorted(name for name in {**there, **shapes} if there.get(name) != shapes.get(name))
+        raise NotYet(f"MyBlock should have conv1, norm1, conv2 and norm2 and no more weights; {odd[0]} does not fit.")
+    block.load_state_dict(values, strict=False)
+    return values
+
+
+def block_by_hand(x: Tensor, values: dict[str, Tensor], *, training: bool) -> Tensor:
+    """The block of He et al. 2015, figure 2, in functions alone."""
+    out = x
+    for i in (1, 2):
+        out = functional.conv2d(out, values[f"conv{i}.weight"], padding=1)
+        mean, variance = out.mean((0, 2, 3)), out.var((0, 2, 3), unbiased=False)
+        if not training:
+            mean, variance = values[f"norm{i}.running_mean"], values[f"norm{i}.running_var"]
+        scale = values[f"norm{i}.weight"] / (variance + 1e-5).sqrt()
+        out = (out - mean[:, None, None]) * scale[:, None, None] + values[f"norm{i}.bias"][:, None, None]
+        out = out.clamp(min=0) if i == 1 else out
+    return (out + x).clamp(min=0)
+
+
+@task(hint="for each batch: zero_grad, the model's scores, the cross entropy, backward, step; in this order.")
+def train_one_epoch(answer: Any, generator: Generator) -> None:
+    """`train_one_epoch(model, batches, optimizer)`: one step for each batch, with the cross entropy."""
+    weight, bias = torch.randn(10, 12, generator=generator), torch.randn(10, generator=generator)
+    batches = [(torch.randn(8, 12, generator=generator), torch.arange(8) % 10) for _ in range(whole(generator, 3, 6))]
+    model, lr = nn.Linear(12, 10).eval(), 0.1 + float(torch.rand((), generator=generator))
+    model.load_state_dict({"weight": weight, "bias": bias})
+    call(answer, model, iter(batches), torch.optim.SGD(model.parameters(), lr=lr), task="train_one_epoch")
+    if not model.training:
+        raise NotYet("train_one_epoch left the model in evaluation mode, in which batch norm and dropout do not learn.")
+    for x, y in batches:  # the gradient of the cross entropy of a linear layer, in closed form
+        wrong = (x @ weight.T + bias).softmax(1) - functional.one_hot(y, 10)
+        weight, bias = weight - lr * wrong.T @ x / len(x), bias - lr * wrong.mean(0)
+    expect_tensor(model.weight, weight, what="the weight after train_one_epoch")
+    expect_tensor(model.bias, bias, what="the bias after train_one_epoch")
+
+
+@task(hint="register_forward_hook gives a handle; call the model in `try`, and handle.remove() in `finally`.")
+def listen(answer: Any, generator: Generator) -> None:
+    """`listen(model, layer, x)`: what the layer gives out for x, detached; no hook is left, not even after an error."""
+    first = nn.Linear(6, 5)
+    model = nn.Sequential(first, nn.Tanh(), nn.Linear(5, 4))
+    x = torch.randn(whole(generator, 2, 5), 6, generator=generator)
+    right = torch.tanh(x @ first.weight.T + first.bias)
+    given = call(answer, model, model[1], x, task="listen")
+    expect_tensor(given, right, what="listen(model, layer, x)")
+    if given.requires_grad:
+        raise NotYet("what listen gives is still tied to the graph: detach it.")
+    if model[1]._forward_hooks:
+        raise NotYet("after listen the hook is still there.")
+    with suppress(NotYet):  # it has to fail: seven numbers do not fit
+        call(answer, model, model[1], torch.randn(2, 7, generator=generator), task="listen")
+    if model[1]._forward_hooks:
+        raise NotYet("when the forward pass fails, the hook of listen stays.")

@@ -1,0 +1,188 @@
+"""Checks: right answers pass, wrong ones and those that would fool a check end in one sentence with a hint."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from torch import nn
+from torch.nn import functional
+
+from fmnist_lib import capture, models
+from fmnist_lib.course import NotYet, check, look_back, predict
+from fmnist_lib.course.checks import TASKS
+from fmnist_lib.course.predictions import PredictionError
+
+
+class MyBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        change = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(change + x)
+
+
+def train_one_epoch(model: nn.Module, batches: Any, optimizer: torch.optim.Optimizer) -> None:
+    model.train()
+    for x, y in batches:
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def listen(model: nn.Module, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    seen = []
+    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    try:
+        model(x)
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+RIGHT: dict[str, Any] = {
+    "count_batches": lambda count, size: (count + size - 1) // size,
+    "class_averages": lambda images, labels: torch.stack([images[labels == i].float().mean(0)[0] for i in range(10)]),
+    "find_suspects": lambda answers, labels: (answers == answers[0]).all(0) & (answers[0] != labels),
+    "MyBlock": MyBlock,
+    "train_one_epoch": train_one_epoch,
+    "listen": listen,
+}
+
+
+class EqualToAll:
+    def __eq__(self, _: object) -> bool:
+        return True
+
+    def __getattr__(self, _: str) -> Any:
+        return self
+
+    def __call__(self, *_: Any) -> Any:
+        return self
+
+
+class OtherBlock(MyBlock):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x))))))  # no shortcut
+
+
+def forgets(model: nn.Module, batches: Any, optimizer: torch.optim.Optimizer) -> None:
+    model.train()
+    for x, y in batches:
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def leaves_hook(model: nn.Module, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    seen: list[torch.Tensor] = []
+    handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    model(x)
+    handle.remove()
+    return seen[0]
+
+
+def by_library(model: nn.Module, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with capture(model, "1") as seen:
+        model(x)
+    return seen["1"]
+
+
+def silenced(*arguments: Any) -> None:
+    with contextlib.suppress(Exception):
+        raise NotImplementedError
+
+
+def unwritten(*arguments: Any) -> None:
+    raise NotImplementedError
+
+
+CHEATS = [
+    None,
+    7,
+    EqualToAll(),
+    MagicMock(),
+    MagicMock(spec=nn.Module),
+    lambda *_: EqualToAll(),
+    lambda *_: MagicMock(),
+]
+CHEATS += [lambda *_: MagicMock(spec=nn.Module), silenced, unwritten, lambda *_: torch.zeros(10), exit, lambda *_: 3]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_right_answer_passes_again_and_again(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(5):
+        check(name, RIGHT[name])
+    assert capsys.readouterr().out.count("Right") == 5
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("cheat", range(len(CHEATS)))
+def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, cheat: int) -> None:
+    with pytest.raises(NotYet, match="Hint: ") as raised:
+        check(name, CHEATS[cheat])
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "told"),
+    [
+        ("count_batches", lambda count, size: count // size, "too small"),
+        ("count_batches", lambda count, size: count // size + 1, "too large"),
+        ("class_averages", lambda images, labels: images[:10, 0].float(), "values differ"),
+        ("find_suspects", lambda answers, labels: answers[0] != labels, "values differ"),
+        ("find_suspects", lambda answers, labels: ((answers != labels).all(0)).long(), "True or False"),
+        ("MyBlock", OtherBlock, "values differ"),
+        ("MyBlock", lambda channels: models.ResidualBlock(channels, channels), "library"),
+        ("MyBlock", lambda channels: nn.Conv2d(channels, channels, 3), "should have conv1"),
+        ("train_one_epoch", forgets, "values differ"),
+        ("listen", leaves_hook, "stays"),
+        ("listen", by_library, "library"),
+        ("listen", lambda model, layer, x: model[1](model[0](x)), "detach"),
+    ],
+)
+def test_what_is_wrong_is_told(name: str, answer: Callable[..., Any], told: str) -> None:
+    with pytest.raises(NotYet, match=told):
+        check(name, answer)
+
+
+def test_the_inputs_are_new_each_time_whatever_seed_is_set() -> None:
+    given = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        check("class_averages", lambda x, y: (given.append(x), RIGHT["class_averages"](x, y))[1])
+    assert given[0].shape != given[1].shape or not torch.equal(*given)
+
+
+def test_a_check_leaves_the_random_state() -> None:
+    before = torch.get_rng_state()
+    check("listen", listen)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_in_a_notebook_it_finds_the_answer_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell.instance()
+    shell.run_cell("from fmnist_lib.course import check\ncheck('count_batches')")
+    out = capsys.readouterr().out
+    assert "run the cell that defines it first" in out and "Traceback" not in out
+    shell.run_cell("def count_batches(n, size):\n    return -(-n // size)\ncheck('count_batches')")
+    assert "Right" in capsys.readouterr().out
+    InteractiveShell.clear_instance()
+
+
+def test_a_prediction_is_kept_and_looked_back_at(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("kernels", "", choices=["noise", "edges"])
+    look_back("kernels")
+    predict("kernels", "edges", choices=["noise", "edges"])
+    look_back("kernels")
+    said = capsys.readouterr().out.splitlines()
+    assert "noise or edges" in said[0] and "no prediction" in said[1] and said[3] == "You expected: edges"
+    with pytest.raises(PredictionError, match="noise, edges"):
+        predict("kernels", "clothes", choices=["noise", "edges"])

@@ -1,0 +1,60 @@
+"""The students' version holds no solution, and is of nbgrader's form."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fmnist_lib.course.checks import TASKS
+from fmnist_lib.course.handout import HandoutError, make_handout, without_solutions
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def solution_cell(source: str) -> nbformat.NotebookNode:
+    cell = nbformat.v4.new_code_cell(source, metadata={"nbgrader": {"solution": True}})
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def test_a_solution_becomes_a_stub_of_the_same_indentation() -> None:
+    source = "def f():\n    ### BEGIN SOLUTION\n    x = 1\n\n    return x\n    ### END SOLUTION\n\n\nprint(f)"
+    [cell] = without_solutions(solution_cell(source)).cells
+    assert cell.source == "def f():\n    # YOUR CODE HERE\n    raise NotImplementedError()\n\n\nprint(f)"
+
+
+@pytest.mark.parametrize("marker", ["### BEGIN SOLUTION", "### END SOLUTION"])
+def test_a_marker_alone_is_refused(marker: str) -> None:
+    with pytest.raises(HandoutError, match="stands alone"):
+        without_solutions(solution_cell(f"x = 1\n{marker}"))
+
+
+def test_no_line_of_a_solution_is_left_in_the_handout(tmp_path: Path) -> None:
+    solved = {path.name: nbformat.read(path, as_version=4) for path in NOTEBOOKS.glob("*.ipynb")}
+    written = make_handout(NOTEBOOKS, tmp_path)
+    assert {path.name for path in written} == set(solved)
+    for path in written:
+        text = path.read_text()
+        assert "SOLUTION" not in text
+        handed = nbformat.read(path, as_version=4)
+        assert not any(cell.get("outputs") for cell in handed.cells)
+        for before, after in zip(solved[path.name].cells, handed.cells, strict=True):
+            if "BEGIN SOLUTION" in before.source:
+                inside = before.source.split("BEGIN SOLUTION\n")[1].split("### END")[0]
+                assert inside.strip() and not any(line and line in text for line in map(str.strip, inside.splitlines()))
+                assert "raise NotImplementedError()" in after.source
+
+
+def test_every_task_has_a_solution_cell_and_a_locked_check_with_points() -> None:
+    seen: list[str] = []
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        marked = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+        assert all(cell.metadata.nbgrader.schema_version == 3 for cell in marked)
+        for solution, judged in zip(marked[::2], marked[1::2], strict=True):
+            name = solution.metadata.nbgrader.grade_id
+            assert solution.metadata.nbgrader.solution and "### BEGIN SOLUTION" in solution.source
+            grader = judged.metadata.nbgrader
+            assert grader.grade and grader.locked and grader.points > 0 and not grader.solution
+            assert f'check("{name}")' in judged.source
+            seen.append(name)
+    assert len(set(seen)) == len(seen) and set(seen) <= set(TASKS)
