@@ -1,5 +1,7 @@
 """From a notebook to what is handed in: the two entries "Lab report" in JupyterLab's menu, and in nbconvert."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from nbformat import NotebookNode
 from traitlets import Bool, default
 from traitlets.config import Application, Config
 
+from fmnist_lib.errors import LabError
 from fmnist_lib.report import markdown
 from fmnist_lib.report.chromium import print_page
 from fmnist_lib.report.details import find_folder, read_details
@@ -55,6 +58,11 @@ class LabReportExporter(HTMLExporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
         """The page and nbconvert's resources. Raises ReportError for a report.toml that cannot be followed."""
+        with one_message():
+            return self.to_page(nb, resources, **options)
+
+    def to_page(self, nb: NotebookNode, resources: dict[str, Any] | None, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """The same, with whatever error there is."""
         metadata = (resources or {}).get("metadata", {})
         details = read_details(find_folder(Path(metadata.get("path") or ".")))
         words = WORDS[details.language]
@@ -89,9 +97,10 @@ class LabReportPDFExporter(Exporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
     ) -> tuple[Any, dict[str, Any]]:
         """The PDF and nbconvert's resources. Raises ReportError, also where nothing can print."""
-        page, resources = LabReportExporter(config=self.config).from_notebook_node(nb, resources, **options)
-        resources["output_extension"] = ".pdf"
-        return print_page(page), resources
+        with one_message():
+            page, resources = LabReportExporter(config=self.config).to_page(nb, resources, **options)
+            resources["output_extension"] = ".pdf"
+            return print_page(page), resources
 
 
 class LabReportPDFAlias(LabReportPDFExporter):
@@ -103,6 +112,17 @@ class LabReportPDFAlias(LabReportPDFExporter):
     def _enabled_default(self) -> bool:
         """Not where a server lists what it can export."""
         return not (Application.initialized() and hasattr(Application.instance(), "web_app"))
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Within it a LabError ends nbconvert's command with its message, where nbconvert would show a traceback."""
+    try:
+        yield
+    except LabError as error:
+        if Application.initialized() and Application.instance().name == "jupyter-nbconvert":
+            raise SystemExit(f"error: {error}") from error
+        raise
 
 
 def within(folder: Path | None, root: Path | None) -> Path | None:

@@ -59,10 +59,12 @@ def name_anchors(chapter: Chapter) -> str:
 
     body = re.sub(r'(<h[1-6] id=")([^"]*)"', name, chapter.body)
     body = re.sub(r'<a href="#([^"]*)"', lambda it: f'<a href="#{chapter.slug}-{anchor(unquote(it[1]))}"', body)
-    return re.sub(r'(<a href="(?:notebooks/)?\d\d_\w+)\.ipynb"', r'\1.html"', body)
+    return re.sub(r'(<a href="(?:(?:notebooks/)?\d\d_\w+|report(?:\.zh)?))\.(?:ipynb|md)"', r'\1.html"', body)
 
 
 def headings(body: str) -> list[dict[str, Any]]:
-    """The contents: level, anchor and text of the headings of the first two levels."""
+    """The contents: level (1 or 2), anchor and text of the headings of the first two levels that there are."""
     found = ((int(level), anchor, re.sub(r"<[^>]+>", "", text)) for level, anchor, text in HEADING.findall(body))
-    return [{"level": level, "id": anchor, "text": unescape(text)} for level, anchor, text in found if level <= 2]
+    entries = [{"level": level, "id": anchor, "text": unescape(text)} for level, anchor, text in found]
+    top = min((entry["level"] for entry in entries), default=1)
+    return [entry | {"level": entry["level"] - top + 1} for entry in entries if entry["level"] <= top + 1]

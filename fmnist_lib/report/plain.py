@@ -1,4 +1,4 @@
-"""nbconvert's own formats, for whoever takes them: the title page in them, and advice where a PDF cannot be made.
+"""nbconvert's own formats, for whoever takes them: title page, pictures, and advice on paper.
 
 report/jupyter/ has the configuration that hands these to nbconvert.
 """
@@ -6,6 +6,7 @@ report/jupyter/ has the configuration that hands these to nbconvert.
 import importlib.util
 import re
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode, v4, writes
 
 from fmnist_lib.report.details import ReportError, find_folder, read_details
-from fmnist_lib.report.exporters import LabReportExporter
+from fmnist_lib.report.exporters import LabReportExporter, one_message
 from fmnist_lib.report.words import title_lines
 
 CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -50,14 +51,40 @@ def as_text(words: str) -> str:
     return "".join(each if each.isalnum() or each.isspace() or ord(each) > 127 else f"&#{ord(each)};" for each in words)
 
 
+class PicturesFirst(Preprocessor):
+    """A picture that stands beside HTML in one output, also as an output of its own where an export is sanitised.
+
+    nbconvert takes the HTML, and the sanitiser the pictures and scripts out of it: nothing would be left but words.
+    """
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """The cell, with an output more for each such picture."""
+        if cell.cell_type == "code" and getattr(self.parent, "sanitize_html", False):
+            cell.outputs = [part for output in cell.outputs for part in apart(output)]
+        return cell, resources
+
+
+def apart(output: NotebookNode) -> list[NotebookNode]:
+    """An output as picture and HTML, one after the other, if it has both."""
+    data = output.get("data", {})
+    if not {"text/html", "image/png"} <= set(data):
+        return [output]
+    picture, words = deepcopy(output), deepcopy(output)
+    del picture.data["text/html"], words.data["image/png"]
+    return [picture, words]
+
+
 class PaperAdvice(Preprocessor):
     """One message in the place of a failure in another program, for nbconvert's own ways to a PDF."""
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         """The notebook as it is. Raises ReportError where the PDF cannot be made, or would lack letters."""
         reason = why_not_web() if isinstance(self.parent, HTMLExporter) else why_not_latex(nb)
-        if reason:
-            raise ReportError(f"{reason}. {ADVICE}")
+        with one_message():
+            if reason:
+                raise ReportError(f"{reason}. {ADVICE}")
         return nb, resources
 
 

@@ -37,21 +37,21 @@ def markdown_chapter(text: str, *, folder: Path, slug: str, explorers: bool) -> 
 
 
 def make_player(found: re.Match[str], checkpoints: Path) -> str | None:
-    """Sliders for what a figure shows; None where the recordings lack it, and the figure, drawn before, stays."""
+    """Sliders for what a figure shows, above its caption; None where the recordings lack it: the figure then stays."""
     kind = found["kind"] or found["what"].replace("feature_maps", "maps")
     names = found["runs"].split("-and-") if found["runs"] else [found["run"]]
     try:
         recordings = [Recording.load(checkpoints / name / "recording.npz") for name in names]
         epoch = int(found["epoch"] or recordings[0].epochs[-1])
-        views = [view(each, kind, epoch, caption=found["alt"] if len(names) == 1 else "") for each in recordings]
+        views = [view(each, kind, epoch) for each in recordings]
         if len(views) == 1:
             return views[0].html()
-        return compare(*views, kind=kind, epoch=epoch, image=views[0].position["image"], caption=found["alt"]).html()
+        return compare(*views, kind=kind, epoch=epoch, image=views[0].position["image"]).html()
     except (LabError, OSError):
         return None
 
 
-def view(recording: Recording, kind: str, epoch: int, *, caption: str) -> Explorer:
+def view(recording: Recording, kind: str, epoch: int) -> Explorer:
     """Some layers of a recording, of a network with stages the last of each, so that two networks' match."""
     layers = spatial_layers(recording, kind)
     if any(layer.startswith("stage") for layer in layers):
@@ -59,7 +59,7 @@ def view(recording: Recording, kind: str, epoch: int, *, caption: str) -> Explor
     chosen = [layers[place] for place in sample(len(layers), LAYERS)]
     images = sample(len(recording.inputs), IMAGES) if kind == "maps" else None
     image = images[-1] if images else None  # the one that the figures show
-    return Explorer(recording, kind=kind, layers=chosen, images=images, image=image, epoch=epoch, caption=caption)
+    return Explorer(recording, kind=kind, layers=chosen, images=images, image=image, epoch=epoch)
 
 
 def spatial_layers(recording: Recording, kind: str) -> list[str]:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from pages import Lab
 
 from fmnist_lib import Diagram
+from notebooks import open_notebook, write_notebook
 
 PRINTED = "[...document.querySelectorAll('.fmd-print, .fmd-rows')].map(e => getComputedStyle(e).display)"
 
@@ -78,3 +80,25 @@ def test_without_a_script_it_still_unfolds(open_page: Any, address: str) -> None
     page.goto(address)
     page.locator("[data-layer='layer1.0']").click()
     assert page.locator("[data-layer='layer1.0.conv1']").is_visible()
+
+
+NETWORK = """import torch
+from fmnist_lib import Diagram, Explorer, build
+model, x = build("alexnet"), torch.randn(2, 1, 28, 28)
+Diagram(model, x)"""
+TAB = "import ipywidgets\nlive = Explorer.live(model, x)\nipywidgets.Tab([live.widget], titles=['maps'])"
+
+
+def test_in_jupyterlab_beside_an_explorer_in_a_tab(browser: Any, lab: Lab) -> None:
+    write_notebook(lab.folder / "diagram.ipynb", NETWORK, TAB)
+    page, errors = open_notebook(browser, lab, "diagram.ipynb")
+    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
+    page.evaluate("document.addEventListener('fmnist-layer', (event) => { window.layer = event.detail.layer; })")
+    page.get_by_role("menuitem", name="Run", exact=True).first.click()
+    page.locator(".lm-Menu-item").filter(has_text=re.compile("^Run All Cells$")).first.click()
+    page.locator(".fmd-rows > svg > path").first.wait_for(state="attached")
+    page.locator("[data-layer='features.act1']").click()
+    assert page.evaluate("window.layer") == "features.act1"
+    page.locator(".jp-OutputArea .fmx canvas").first.wait_for()  # the player, in the tab
+    assert errors == []
+    page.context.close()

@@ -224,6 +224,20 @@ def test_the_value_under_the_pointer_and_by_keys(open_page: Any, tmp_path: Path,
     assert page.locator(".fmx-marks span").all_inner_texts() == [str(number) for number in range(values.shape[0])]
 
 
+def test_a_layer_clicked_elsewhere_on_the_page_is_shown(open_page: Any, tmp_path: Path, recording: Recording) -> None:
+    page = open_page().page
+    page.goto(write_page(tmp_path / "page.html", Explorer(recording, kind=KINDS)))
+    wait_until_live(page)
+    send = "name => document.dispatchEvent(new CustomEvent('fmnist-layer', {detail: {layer: name}}))"
+    page.evaluate(send, "stage2.act")
+    assert frame(page).split("/")[0] == "stage2.act" and "/maps/" in frame(page)
+    kernels = next(layer for layer in recording.layers["kernels"] if layer not in recording.layers["maps"])
+    page.evaluate(send, kernels)
+    assert frame(page).split("/")[0] == kernels and "/kernels/" in frame(page)
+    page.evaluate(send, "no such layer")
+    assert frame(page).split("/")[0] == kernels
+
+
 def test_a_grad_cam_lies_over_its_photo(open_page: Any, tmp_path: Path, recording: Recording) -> None:
     explorer = Explorer(recording, kind=["cams", "kernels"])
     page = open_page().page

@@ -40,7 +40,7 @@ def test_display_bundle_has_a_form_for_every_place(recording: Recording) -> None
 
 def test_a_notebook_stores_no_widget_view(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata=None: shown.append(data))
     Explorer(recording)._ipython_display_()
     assert [set(data) for data in shown] == [{"text/html", "image/png", "text/plain"}]
 
@@ -250,7 +250,7 @@ def test_a_move_to_nowhere_changes_nothing(recording: Recording) -> None:
 
 @pytest.mark.parametrize("use", ["widget", "_connect", "_repr_mimebundle_", "_ipython_display_", "nothing"])
 def test_a_dropped_explorer_goes_with_its_wire(recording: Recording, use: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: None)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata=None: None)
     gc.collect()  # what tests before left
     known = set(ipywidgets.widgets.widget._instances)
     explorer = Explorer(recording)

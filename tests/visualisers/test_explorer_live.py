@@ -576,7 +576,7 @@ def test_which_of_several_outputs_is_believed() -> None:
 
 
 def test_what_a_cell_showed_and_nobody_holds_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("IPython.display.display", lambda data, raw: None)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata=None: None)
     explorer = Explorer.live(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), torch.randn(1, 1, 8, 8))
     explorer._ipython_display_()
     wire = weakref.ref(explorer.widget)

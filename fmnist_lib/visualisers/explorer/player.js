@@ -57,6 +57,7 @@ class Player {
     this.draw();
     this.root.prepend(this.app);
     this.root.dataset.live = "true";
+    this.listen();
     if ("sheetBefore" in this.root.dataset) sheetBefore(this.root)?.classList.add("fmx-stand-in");
     if (this.views.length > 1) this.root.dataset.panels = this.views.length;
     for (const name of Object.keys(this.bundle.kinds)) {
@@ -64,6 +65,20 @@ class Player {
         for (const layer of Object.values(panel.layers[name])) await this.ready(layer);
       }
     }
+  }
+
+  // A diagram on the page tells which layer was clicked. Weak, since the page may drop a player and stay.
+  listen() {
+    const weak = new WeakRef(this);
+    document.addEventListener("fmnist-layer", (event) => weak.deref()?.goTo(event.detail?.layer));
+  }
+
+  goTo(layer) {
+    const kinds = [this.state.kind, ...Object.keys(this.bundle.kinds)];
+    const kind = kinds.find((name) => this.bundle.kinds[name].steps.some((step) => step.layer === layer));
+    if (!kind) return;
+    this.move({ kind });
+    this.move({ layer: this.kind.steps.findIndex((step) => step.layer === layer) });
   }
 
   buildControls() {
