@@ -38,7 +38,8 @@ def check_report(path: Path, name: str, works: list[Work]) -> list[Finding]:
 
 def is_named(work: Work, network: str) -> bool:
     """Whether a table's row is about this run: by the run's name or its network's."""
-    return work.run is not None and network in (work.path.name, work.run.model_name)
+    named = network.lower().replace("-", "")  # ResNet-18 is resnet18
+    return work.run is not None and named in (work.path.name.replace("-", ""), work.run.model_name)
 
 
 def claimed_accuracies(text: str) -> Iterator[tuple[str, float]]:

@@ -7,6 +7,7 @@ a server extension, which report/jupyter/server/fmnist_lib.json turns on; withou
 
 import json
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,10 +16,12 @@ from jupyter_server.nbconvert.handlers import NbconvertFileHandler
 from jupyter_server.services.nbconvert.handlers import NbconvertRootHandler
 from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError
+from traitlets.config import Config
 
 from fmnist_lib.errors import LabError
 from fmnist_lib.report.exporters import LabReportExporter, LabReportPDFExporter
 
+CONFIGURATION = Path(__file__).parent / "jupyter" / "nbconvert" / "jupyter_nbconvert_config.json"
 ENTRIES = {  # what the menu says -> the exporter's name
     LabReportExporter.export_from_notebook: "labreport",
     LabReportPDFExporter.export_from_notebook: "labreport_pdf",
@@ -71,3 +74,5 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (url_path_join(base, "nbconvert", f"(?P<words>{words})") + path_regex, ExportHandler),
     ]
     server.web_app.add_handlers(".*$", handlers)
+    # The server hands its own configuration to exporters, and reads nbconvert's for none of them.
+    server.config.merge(Config(json.loads(CONFIGURATION.read_text(encoding="utf-8"))))

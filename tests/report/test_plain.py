@@ -33,7 +33,7 @@ def to_html(made: nbformat.NotebookNode, folder: Path, *, sanitised: bool = Fals
 def test_what_the_configuration_names_is_there() -> None:
     server = json.loads((JUPYTER / "server" / "fmnist_lib.json").read_text())
     assert server.pop("ServerApp") == {"jpserver_extensions": {"fmnist_lib.report.menu": True}}
-    assert server == CONFIG, "a server and the command line export alike"
+    assert server == {}, "the rest a server reads from the command line's file"
     for section in CONFIG.values():
         for name in [*section["preprocessors"], *section.get("filters", {}).values()]:
             assert callable(import_item(name))
