@@ -20,6 +20,8 @@ FIGURE = re.compile(
 LAYERS = 5  # of an explorer, first and last among them
 IMAGES = 3
 
+TITLE_PAGE = re.compile(r"<!-- title page -->.*?<!-- /title page -->\n?", re.DOTALL)
+
 
 def markdown_chapter(text: str, *, folder: Path, slug: str, explorers: bool) -> Chapter:
     """A Markdown text with its pictures in it; with `explorers` those that a run's recording can show have sliders."""
@@ -32,6 +34,7 @@ def markdown_chapter(text: str, *, folder: Path, slug: str, explorers: bool) -> 
         players.append(player)
         return f'<div class="figure">FIGURE-{len(players) - 1}-HERE</div>\n'
 
+    text = TITLE_PAGE.sub("", text)  # the page has its own
     body = markdown.render(FIGURE.sub(place, text) if explorers else text, folder)
     return Chapter(slug, re.sub(r"FIGURE-(\d+)-HERE", lambda found: players[int(found[1])], body))
 
