@@ -35,7 +35,7 @@ def home() -> Path:
 
 
 def stored(path: str) -> Path:
-    """What comes with the lab, such as checkpoints/resnet18-best: in `home`, else beside the library. Raises LabError."""
+    """A part of the lab, such as benchmarks/claims.json: in `home`, else beside the library. Raises LabError."""
     places = [home() / path, Path(__file__).parents[2] / path]
     if found := next((place for place in places if place.exists()), None):
         return found
