@@ -95,9 +95,10 @@ def split(name: str) -> tuple[Tensor, Tensor]:
 
 
 @reader
-def answers(run: str, name: str) -> Tensor:
-    """The class that a stored run gives to each image of a split, int64 (N,)."""
-    return measure.predict(Run.load(ROOT / "checkpoints" / run).model(), data.load(name)[0]).argmax(1)
+def answers(run: str, name: str, count: int) -> Tensor:
+    """The class that a stored run gives to each of the first images of a split, int64 (count,)."""
+    images = data.load(name)[0][:count]
+    return measure.predict(Run.load(ROOT / "checkpoints" / run).model(), images).argmax(1)
 
 
 @reader
