@@ -56,17 +56,13 @@ def p_values() -> list[float]:
 
 
 def agrees_with_the_runs_file(name: str) -> bool:
-    (
-        """Whether the answers are those that were counted when the run was measured, but for another processor's "
+    """Whether the answers are those that were counted when the run was measured, up to another processor's rounding."""
     right = (ties.answers(f"{name}-original", "val", 5000) == ties.split("val")[1]).double().mean().item()
     return abs(right - ties.run_json(f"{name}-original")["evaluation"]["val"]["accuracy"]) < 0.001
 
 
 def alike(layers: tuple[str, str], epoch: int) -> float:
-    "rounding."""
-        "The cosine of both networks' kernels."
-        ""
-    )
+    """The cosine of both networks' kernels."""
     one, other = (
         ties.pictures(f"{name}-original", "kernels", layer, epoch).ravel()
         for name, layer in zip(("resnet18", "resnet34"), layers, strict=True)
