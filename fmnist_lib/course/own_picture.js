@@ -42,7 +42,7 @@ function render({ model, el }) {
     reply.textContent = "Looking ...";
     const blob = file.size > MOST_BYTES ? await shrink(file).catch(() => file) : file;
     model.set("picture", new DataView(await blob.arrayBuffer()));
-    model.set("number", model.get("number") + 1); // the same picture twice is asked about twice
+    model.set("asked", model.get("asked") + 1);
     model.save_changes();
   }
 
@@ -78,7 +78,7 @@ function render({ model, el }) {
     event.stopPropagation();
     send(event.clipboardData.files[0]);
   });
-  model.on("change:reply", () => { reply.innerHTML = model.get("reply"); });
+  model.on("change:answered", () => { reply.innerHTML = model.get("reply"); });
   clear();
 }
 

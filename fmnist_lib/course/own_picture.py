@@ -32,24 +32,25 @@ class OwnPicture(anywidget.AnyWidget):
     """A box for a picture, and what a run's network makes of it; it needs a running kernel."""
 
     _esm = Path(__file__).with_suffix(".js")
-    picture = traitlets.Bytes(b"").tag(sync=True)
-    number = traitlets.Int(0).tag(sync=True)
+    picture = traitlets.CBytes(b"").tag(sync=True)  # a page hands over a memoryview
+    asked = traitlets.Int(0).tag(sync=True)  # both are counted, since the same picture may come again,
+    answered = traitlets.Int(0).tag(sync=True)  # and what does not change is not sent
     reply = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.observe(lambda _: self.answer(), "number")
+        self.observe(lambda _: self.answer(), "asked")
 
     def answer(self) -> None:
         """Reply to the picture that is there, or say why it is none."""
         try:
             words, figure = look_inside(self.run, data.look_at_picture(self.picture))
+            lines = "<br>".join(html.escape(line) for line in words)
+            self.reply = f'<p>{lines}</p><img alt="input, Grad-CAM and feature maps" src="{as_url(figure)}">'
         except LabError as problem:
             self.reply = f"<p>{html.escape(str(problem))}.</p>"
-            return
-        lines = "<br>".join(html.escape(line) for line in words)
-        self.reply = f'<p>{lines}</p><img alt="input, Grad-CAM and feature maps" src="{as_url(figure)}">'
+        self.answered = self.asked
 
     def __repr__(self) -> str:
         return "A box for a picture of your own: run this cell in JupyterLab to see it."
