@@ -48,6 +48,14 @@ def listen(model: nn.Module, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
+def with_sigmoid(model: nn.Module) -> nn.Module:
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Sigmoid())
+    return model
+
+
 RIGHT: dict[str, Any] = {
     "count_batches": lambda count, size: (count + size - 1) // size,
     "class_averages": lambda images, labels: torch.stack([images[labels == i].float().mean(0)[0] for i in range(10)]),
@@ -55,6 +63,13 @@ RIGHT: dict[str, Any] = {
     "MyBlock": MyBlock,
     "train_one_epoch": train_one_epoch,
     "listen": listen,
+    "pooled_size": lambda size, kernel, stride: (size - kernel) // stride + 1,
+    "with_sigmoid": with_sigmoid,
+    "dead_channels": lambda maps: (maps == 0).all(3).all(2).all(0),
+    "came_back": lambda before, after: len(set(before) - set(after)),
+    "count_layers": lambda depths: 2 * sum(depths) + 2,
+    "multiplications": lambda inputs, outputs, kernel, size: inputs * outputs * kernel**2 * size**2,
+    "relative_change": lambda before, after: (after - before).norm() / before.norm(),
 }
 
 
@@ -143,6 +158,15 @@ def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, ch
         ("MyBlock", lambda channels: models.ResidualBlock(channels, channels), "library"),
         ("MyBlock", lambda channels: nn.Conv2d(channels, channels, 3), "should have conv1"),
         ("train_one_epoch", forgets, "values differ"),
+        ("pooled_size", lambda size, kernel, stride: size // stride, "too"),
+        ("with_sigmoid", lambda model: model, "values differ"),
+        ("with_sigmoid", lambda model: None, "return"),
+        ("dead_channels", lambda maps: (maps[0] == 0).all(2).all(1), "values differ"),
+        ("dead_channels", lambda maps: (maps == 0).all(3).all(2).all(0).float(), "True or False"),
+        ("came_back", lambda before, after: len(before) - len(after), "too"),
+        ("count_layers", lambda depths: 2 * sum(depths), "too small"),
+        ("multiplications", lambda inputs, outputs, kernel, size: outputs * kernel**2 * size**2, "too small"),
+        ("relative_change", lambda before, after: (after - before).norm() / after.norm(), "too"),
         ("listen", leaves_hook, "stays"),
         ("listen", by_library, "library"),
         ("listen", lambda model, layer, x: model[1](model[0](x)), "detach"),
