@@ -251,6 +251,7 @@ def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float
     frames = (film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
+    frames = map(with_palette, frames) if kind == "GIF" else frames
     first = next(frames)
     first.save(path, kind, save_all=True, append_images=frames, duration=round(seconds * 1000), loop=0, **options)
 
@@ -260,5 +261,20 @@ def film_frame(axes: Axes, position: Position) -> Image.Image:
     frame = frame_image(axes, position)
     film = Image.new("RGB", (max(frame.width, MARGIN), frame.height + TEXT_HEIGHT), "white")
     film.paste(frame, (0, TEXT_HEIGHT))
-    write(ImageDraw.Draw(film), (GAP, 1), f"epoch {position.epoch}")
+    draw = ImageDraw.Draw(film)
+    draw.fontmode = "1"  # no greys along the letters' edges: they would take a GIF's 256 colours from the picture
+    write(draw, (GAP, 1), f"epoch {position.epoch}")
     return film
+
+
+def with_palette(film: Image.Image) -> Image.Image:
+    """The frame in its own colours, where they are no more than 256; Pillow searches longer, and for like ones."""
+    counted = film.getcolors(256)
+    if not counted:
+        return film
+    weights = np.array([1 << 16, 1 << 8, 1])
+    colours = np.sort(np.array([colour for _, colour in counted]) @ weights)
+    indices = np.searchsorted(colours, np.asarray(film) @ weights).astype(np.uint8)
+    indexed = Image.fromarray(indices)
+    indexed.putpalette([int(colour) >> shift & 255 for colour in colours for shift in (16, 8, 0)])
+    return indexed
