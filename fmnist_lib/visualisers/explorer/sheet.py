@@ -250,10 +250,10 @@ def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float
     if kind is None:
         raise ExplorerError(f"cannot animate as {path.suffix or path.name!r}: choose one of {', '.join(ANIMATIONS)}")
     # One after the other: a thousand of them take more memory than all else.
-    frames = (film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs)
+    finish = with_palette if kind == "GIF" else Image.Image.copy
+    frames = (finish(film_frame(axes, replace(position, epoch=epoch))) for epoch in axes.epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
-    frames = map(with_palette, frames) if kind == "GIF" else frames
     first = next(frames)
     first.save(path, kind, save_all=True, append_images=frames, duration=round(seconds * 1000), loop=0, **options)
 
