@@ -34,6 +34,11 @@ def shoes_for_others() -> int:
     return int(rows.sum() - rows[:, list(SHOES)].sum())
 
 
+def tried() -> list[float]:
+    """The loss before and after ten batches, as the notebook printed it."""
+    return ties.printed("02", r"validation images: ([\d.]+) before, ([\d.]+) after ten batches")
+
+
 def falls(name: str) -> bool:
     """Whether a loss falls in every epoch."""
     return all(
@@ -115,6 +120,7 @@ TIES = [
         "processor cores.",
         lambda: round(ties.seconds_for(RUN, 20_000)) == 14,
     ),
+    Tie("Ten batches already changed that.", lambda: 2.2 < tried()[0] < 2.5 and tried()[1] < 1),
     Tie("Both losses fall in every epoch.", lambda: falls("train_loss") and falls("val_loss")),
     Tie(
         "After the first the validation loss is the lower one, after the last the higher one: the training loss has "
@@ -191,4 +197,18 @@ TIES = [
         lambda: not any(ties.column(RUN, "dead", LAST).values()),
     ),
 ]
-GENERAL: list[str] = []
+GENERAL = [
+    "The pale line is the training loss of a few batches at a time; it scatters, since every batch is another 128 "
+    "images.",
+    "What is learned by heart from the training images does not help with others.",
+    "Less has changed than one might expect.",
+    "Here and there a light and a dark side begin to show.",
+    "That trained kernels are edge filters is something to be shown, not something to be seen.",
+    "Does the first layer therefore change most?",
+    "The next chart says how far each layer has moved from where it started, measured by its own length there.",
+    "A large gradient does not mean much learning.",
+    "The first layer keeps the outline and marks edges: the shaft, the sole, the heel.",
+    "A hook is enough to look inside, and a picture of the inside is not yet a finding: sizes have to be read at "
+    "the colour bar, and what looks like an edge has to be measured.",
+    "The gradient says where the loss pulls, not how far the weights went.",
+]

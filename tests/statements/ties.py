@@ -19,6 +19,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import torch
 from nbformat import NotebookNode
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,6 +27,7 @@ from torch import Tensor
 from fmnist_lib import data, models
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.visualisers.hooks import capture
 from fmnist_lib.visualisers.recording import Recording
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +108,16 @@ def answers(run: str, name: str, count: int) -> Tensor:
     """The class that a stored run gives to each of the first images of a split, int64 (count,)."""
     images = data.load(name)[0][:count]
     return measure.predict(Run.load(ROOT / "checkpoints" / run).model(), images).argmax(1)
+
+
+@reader
+def outputs(run: str, layers: tuple[str, ...], count: int, is_trained: bool = True) -> dict[str, Tensor]:
+    """What layers of a stored run's network give out for the first validation images, (count, C, H, W) each."""
+    stored = Run.load(ROOT / "checkpoints" / run)
+    model = stored.model() if is_trained else stored.untrained_model().eval()
+    with torch.no_grad(), capture(model, layers) as seen:
+        model(data.normalise(data.load("val")[0][:count]))
+    return dict(seen)
 
 
 @reader
