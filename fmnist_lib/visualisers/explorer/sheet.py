@@ -84,11 +84,13 @@ def describe_tiles(tiles: Tiles, epoch: int, dead: Sequence[int], *, kind: str) 
     """The same of one panel's tiles (E, C, H, W)."""
     codes, ranges = tiles.codes[epoch], tiles.ranges[epoch]
     low, high = ranges[:, 2].min(), ranges[:, 3].max()
+    broken = int((codes == NOT_FINITE).sum())
+    if broken == codes.size:
+        return "no value is finite"
     words = [f"values from {low:.3g} to {high:.3g}" if low or high else ZERO.get(kind, "all values are zero")]
     beyond = sum(int((codes == code).sum(where=far[:, None, None])) for code, far in outliers(ranges))
     words += [f"{beyond} of them far beyond the colour scale"] if beyond else []
     words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
-    broken = int((codes == NOT_FINITE).sum())
     words += [f"{broken} values not finite"] if broken else []
     return ", ".join(words)
 
@@ -248,10 +250,10 @@ def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float
     if kind is None:
         raise ExplorerError(f"cannot animate as {path.suffix or path.name!r}: choose one of {', '.join(ANIMATIONS)}")
     # One after the other: a thousand of them take more memory than all else.
-    frames = (film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs)
+    finish = with_palette if kind == "GIF" else Image.Image.copy
+    frames = (finish(film_frame(axes, replace(position, epoch=epoch))) for epoch in axes.epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
-    frames = map(with_palette, frames) if kind == "GIF" else frames
     first = next(frames)
     first.save(path, kind, save_all=True, append_images=frames, duration=round(seconds * 1000), loop=0, **options)
 
