@@ -95,7 +95,7 @@ def spatial(epoch: int) -> dict[str, float]:
 
 def typical_weight(layer: str) -> float:
     """The root mean square of a layer's weights before training."""
-    shape = ties.recording(RUN).layers["kernels"][layer]["shape"]
+    shape = ties.kept(RUN, "kernels", layer)["shape"]
     return ties.column(RUN, "weight_norm", 0)[layer] / float(np.prod(shape)) ** 0.5
 
 
@@ -106,7 +106,7 @@ def empty(layer: str) -> float:
 
 def widths() -> list[int]:
     """How many pixels wide the maps at the end of each stage are."""
-    return [ties.pictures(RUN, "maps", f"stage{number}.1.act2", LAST).shape[3] for number in range(1, 5)]
+    return [ties.kept(RUN, "maps", f"stage{number}.1.act2")["shape"][3] for number in range(1, 5)]
 
 
 def recognises_the_boot() -> bool:

@@ -86,6 +86,12 @@ def stats(run: str) -> list[dict[str, Any]]:
 
 
 @reader
+def kept(run: str, kind: str, layer: str) -> dict[str, Any]:
+    """What a run's recording says of a layer: its shape, and which channels were kept."""
+    return recording(run).layers[kind][layer]
+
+
+@reader
 def pictures(run: str, kind: str, layer: str, epoch: int) -> NDArray[np.float32]:
     """What a run's recording keeps of a layer; see recording.KINDS for the axes."""
     return recording(run).values(kind, layer, epoch)
