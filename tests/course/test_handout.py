@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 from fmnist_lib.course.checks import TASKS
@@ -92,3 +94,22 @@ def test_the_handout_runs_up_to_its_first_task_whose_check_then_says_what_is_mis
     client.execute(env=os.environ | {"FMNIST_HOME": str(tmp_path)})
     [error] = [output for output in notebook.cells[-1].outputs if output.output_type == "error"]
     assert error.ename == "NotYet" and "still to be written" in error.evalue
+
+
+def test_for_a_repository_each_notebook_gets_a_badge_and_a_cell_that_does_nothing_here(tmp_path: Path) -> None:
+    for path in make_handout(NOTEBOOKS, tmp_path, repository="owner/name"):
+        _, badge, fetch, *_ = nbformat.read(path, as_version=4).cells
+        assert f"/github/owner/name/blob/main/notebooks/{path.name})" in badge.source
+        assert "https://github.com/owner/name ~/lab" in fetch.source
+    before = Path.cwd(), list(sys.path), set(tmp_path.iterdir())
+    shell = InteractiveShell.instance()
+    assert shell.run_cell(fetch.source).success
+    InteractiveShell.clear_instance()
+    assert (Path.cwd(), list(sys.path), set(tmp_path.iterdir())) == before
+
+
+@pytest.mark.parametrize("repository", ["https://github.com/owner/name", "name", "owner/name; rm x"])
+def test_what_is_no_repository_is_refused(repository: str, tmp_path: Path) -> None:
+    with pytest.raises(HandoutError, match="OWNER/NAME"):
+        make_handout(NOTEBOOKS, tmp_path, repository=repository)
+    assert not list(tmp_path.iterdir())
