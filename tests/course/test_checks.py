@@ -1,6 +1,7 @@
 """Checks: right answers pass, wrong ones and those that would fool a check end in one sentence with a hint."""
 
 import contextlib
+import copy
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock
@@ -11,10 +12,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 from torch.nn import functional
 
-from fmnist_lib import capture, models
+from fmnist_lib import capture, data, models
 from fmnist_lib.course import NotYet, check, look_back, predict
 from fmnist_lib.course.checks import TASKS
 from fmnist_lib.course.predictions import PredictionError
+from fmnist_lib.training.loop import fit
+from fmnist_lib.training.recipes import Recipe
 
 
 class MyBlock(nn.Module):
@@ -175,6 +178,24 @@ def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, ch
 def test_what_is_wrong_is_told(name: str, answer: Callable[..., Any], told: str) -> None:
     with pytest.raises(NotYet, match=told):
         check(name, answer)
+
+
+def test_a_students_loop_is_the_library_s() -> None:
+    ours = nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+    theirs = copy.deepcopy(ours)
+    batches = data.batches(dataset="tiny", batch_size=50)
+    train_one_epoch(ours, batches.train(1), torch.optim.Adam(ours.parameters(), lr=0.001))
+    fit(theirs, batches, Recipe("loop", dataset="tiny", epochs=1, batch_size=50), device="cpu")
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
+
+
+def test_a_students_block_is_the_library_s() -> None:
+    mine, library = MyBlock(6), models.ResidualBlock(6, 6)
+    mine.load_state_dict(library.state_dict())
+    x = torch.randn(3, 6, 8, 8)
+    for training in (True, False):
+        torch.testing.assert_close(mine.train(training)(x), library.train(training)(x))
 
 
 def test_the_inputs_are_new_each_time_whatever_seed_is_set() -> None:
