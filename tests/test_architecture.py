@@ -25,7 +25,7 @@ ROOMS = {
     "explorer": {"errors", "files", "visualisers"},
     "runs": BELOW,
     "report": {*BELOW, "explorer", "runs"},
-    "course": {*BELOW, "runs"},  # what checks compare with is computed anew, so they need little of ours
+    "course": {*BELOW, "explorer", "runs"},  # checks need little of ours: what they compare with is computed anew
     "checking": {*BELOW, "runs"},
     "wording": {"checking", "runs"},
     "cli": {*BELOW, "explorer", "runs", "report", "checking", "course", "wording"},

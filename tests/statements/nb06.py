@@ -1,19 +1,16 @@
 """What 06_tuning says of the trials, the race and the units that give nothing."""
 
 import json
-from functools import cache
 from typing import Any
 
 import numpy as np
 import ties
-import torch
 from numpy.typing import NDArray
 from ties import Tie
 
-from fmnist_lib import Run, data
 from fmnist_lib.training.recipes import find_recipe
-from fmnist_lib.visualisers.hooks import capture
 
+LAYERS = (*(f"features.act{number}" for number in range(1, 6)), "classifier.act1", "classifier.act2")
 T_OF_THREE = 4.303  # Student's t for 95 % and two degrees of freedom
 Row = dict[str, Any]
 
@@ -98,21 +95,11 @@ def race(name: str, column: str) -> float:
     return float(np.mean([run[column] for run in ties.benchmark("race.json")["runs"][name]]))
 
 
-@cache
-def count_zero(recipe: str) -> dict[str, tuple[int, int]]:
-    """Of AlexNet's activations how many channels or units are zero for 1,000 validation images, and of how many."""
-    layers = [*(f"features.act{number}" for number in range(1, 6)), "classifier.act1", "classifier.act2"]
-    model = Run.load(ties.ROOT / "checkpoints" / f"alexnet-{recipe}").model()
-    with torch.no_grad(), capture(model, layers) as seen:
-        model(data.normalise(data.load("val")[0][:1000]))
-    highest = {layer: maps.flatten(2).amax((0, 2)) if maps.ndim > 2 else maps.amax(0) for layer, maps in seen.items()}
-    return {layer: (int((values == 0).sum()), len(values)) for layer, values in highest.items()}
-
-
-@ties.reader
 def dead(recipe: str) -> dict[str, tuple[int, int]]:
-    """The same, to be altered."""
-    return count_zero(recipe)
+    """Of AlexNet's activations how many channels or units are zero for 1,000 validation images, and of how many."""
+    found = ties.outputs(f"alexnet-{recipe}", LAYERS, 1000).items()
+    highest = {layer: maps.flatten(2).amax((0, 2)) if maps.ndim > 2 else maps.amax(0) for layer, maps in found}
+    return {layer: (int((values == 0).sum()), len(values)) for layer, values in highest.items()}
 
 
 def all_channels_live(recipe: str) -> bool:

@@ -17,7 +17,9 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
+import torch
 from nbformat import NotebookNode
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,6 +27,7 @@ from torch import Tensor
 from fmnist_lib import data, models
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.visualisers.hooks import capture
 from fmnist_lib.visualisers.recording import Recording
 
 ROOT = Path(__file__).parents[2]
@@ -83,9 +86,21 @@ def stats(run: str) -> list[dict[str, Any]]:
 
 
 @reader
+def kept(run: str, kind: str, layer: str) -> dict[str, Any]:
+    """What a run's recording says of a layer: its shape, and which channels were kept."""
+    return recording(run).layers[kind][layer]
+
+
+@reader
 def pictures(run: str, kind: str, layer: str, epoch: int) -> NDArray[np.float32]:
     """What a run's recording keeps of a layer; see recording.KINDS for the axes."""
     return recording(run).values(kind, layer, epoch)
+
+
+@reader
+def scores(run: str, epoch: int) -> NDArray[np.float32]:
+    """The class probabilities that the network gave to the shown pictures, (10, 10)."""
+    return recording(run).scores(epoch)
 
 
 @reader
@@ -102,6 +117,16 @@ def answers(run: str, name: str, count: int) -> Tensor:
 
 
 @reader
+def outputs(run: str, layers: tuple[str, ...], count: int, is_trained: bool = True) -> dict[str, Tensor]:
+    """What layers of a stored run's network give out for the first validation images, (count, C, H, W) each."""
+    stored = Run.load(ROOT / "checkpoints" / run)
+    model = stored.model() if is_trained else stored.untrained_model().eval()
+    with torch.no_grad(), capture(model, layers) as seen:
+        model(data.normalise(data.load("val")[0][:count]))
+    return dict(seen)
+
+
+@reader
 def stored_probabilities(run: str) -> NDArray[np.float32]:
     """What a run's network answers for the test images, as benchmarks/answers.npz keeps it, (N, 10)."""
     return np.load(ROOT / "benchmarks" / "answers.npz")[run].astype(np.float32)
@@ -112,6 +137,16 @@ def parameters(model: str, *parts: str) -> int:
     """How many parameters a network has, or a part of it."""
     network = models.build(model)
     return models.count_parameters(network.get_submodule(*parts) if parts else network)
+
+
+@reader
+def printed(number: str, pattern: str) -> list[float]:
+    """The numbers in what a stored notebook printed, by the groups of a pattern that stands in it once."""
+    [path] = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    text = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+    [found] = re.findall(pattern, text)
+    return [float(number) for number in ([found] if isinstance(found, str) else found)]
 
 
 @cache
@@ -133,6 +168,17 @@ def column(run: str, name: str, epoch: int) -> dict[str, Any]:
 def epochs(run: str, name: str) -> list[float]:
     """A column of a run's history, such as val_loss, epoch by epoch."""
     return [row[name] for row in run_json(run)["history"]["epochs"]]
+
+
+def seconds_for(run: str, images: int) -> float:
+    """How long a training on so many images takes, at a stored run's pace."""
+    recipe, rows = run_json(run)["recipe"], run_json(run)["history"]["epochs"]
+    return sum(row["seconds"] for row in rows) / (recipe["epochs"] * 55_000) * images
+
+
+def confusion(run: str) -> NDArray[np.int64]:
+    """How often each class (rows) of the validation images was taken for which (columns), (10, 10)."""
+    return np.array(run_json(run)["evaluation"]["val"]["confusion"])
 
 
 def observed(notebook: NotebookNode) -> list[str]:
