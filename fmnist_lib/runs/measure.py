@@ -113,7 +113,8 @@ def doubt_answer(run: Run, confidence: float) -> list[str]:
     limit = run.evaluation.get("val", {}).get("doubt_below", 0.0)
     if confidence >= limit:
         return []
-    return [f"the network is unsure: of its validation answers below {limit:.0%} one in {evaluation.ONE_IN} was wrong"]
+    often = f"at least one in {evaluation.ONE_IN}"
+    return [f"the network is unsure: of its validation answers below {limit:.0%} {often} was wrong"]
 
 
 def predict(model: nn.Module, images: Tensor, *, device: str = "auto") -> Tensor:

@@ -20,7 +20,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = part(effect=1.2345, interval=[0.5, 1.9])
     claims = [
         {"number": 1, "claim": {"en": "One."}, "verdict": "supported", "stays_with_twelve": True, "parts": [found]},
-        {"number": 2, "claim": {"en": "Two."}, "verdict": "supported", "stays_with_twelve": False, "parts": [found] * 2},
+        {
+            "number": 2,
+            "claim": {"en": "Two."},
+            "verdict": "supported",
+            "stays_with_twelve": False,
+            "parts": [found] * 2,
+        },
         {"number": 3, "claim": {"en": "Three."}, "parts": [part()]},
     ]
     (tmp_path / "benchmarks").mkdir()

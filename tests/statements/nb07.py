@@ -233,7 +233,6 @@ GENERAL = [
     "with accuracy before it is believed; and a claim is judged by a measure, an interval and a limit fixed "
     "beforehand.",
     "A network answers whatever it is shown, so look at what it is shown.",
-    "**Time:** about 90 minutes, with four tasks.",
     "The softmax gives probabilities, and one would like to read them as such: of all answers of 80 %, four in "
     "five should be right.",
 ]
