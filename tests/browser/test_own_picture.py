@@ -122,7 +122,6 @@ def test_a_cell_of_the_confusion_matrix_opens_its_pictures(opened: Opened) -> No
 
 
 def test_nothing_of_it_is_stored(opened: Opened) -> None:
-    opened.page.screenshot(path="/tmp/h7/own1.png")
     opened.save()
     stored = (opened.lab.folder / "own.ipynb").read_text()
     assert "A box for a picture of your own" in stored
