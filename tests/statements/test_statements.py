@@ -15,7 +15,6 @@ import ties
 import torch
 
 NOTEBOOKS = {f"nb{path.name[:2]}": path for path in sorted((ties.ROOT / "notebooks").glob("[0-9]*.ipynb"))}
-UNTIED = {"nb05", "nb06", "nb07"}  # whose sentences are still to be listed
 MODULES = [path.stem for path in sorted(Path(__file__).parent.glob("nb*.py"))]
 
 
@@ -31,8 +30,7 @@ def notebook(listed: ModuleType) -> nbformat.NotebookNode:
 
 
 def test_every_notebook_has_its_list() -> None:
-    assert set(NOTEBOOKS) <= {*MODULES, *UNTIED}
-    assert not {*MODULES} & UNTIED
+    assert set(NOTEBOOKS) == set(MODULES)
 
 
 def test_what_is_observed_or_measured_is_listed(listed: ModuleType, notebook: nbformat.NotebookNode) -> None:
