@@ -281,7 +281,8 @@ def test_a_prediction_is_kept_and_looked_back_at(capsys: pytest.CaptureFixture[s
     look_back("kernels")
     predict("kernels", "edges", choices=["noise", "edges"])
     look_back("kernels")
-    said = capsys.readouterr().out.splitlines()
-    assert "noise or edges" in said[0] and "no prediction" in said[1] and said[3] == "You expected: edges"
+    asked, *choices, unanswered, kept, answer = capsys.readouterr().out.splitlines()
+    assert "one of these" in asked and [choice.strip() for choice in choices] == ["noise", "edges"]
+    assert "no prediction" in unanswered and kept == "Kept: edges" and answer == "You expected: edges"
     with pytest.raises(PredictionError, match="noise, edges"):
         predict("kernels", "clothes", choices=["noise", "edges"])

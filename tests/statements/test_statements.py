@@ -50,6 +50,15 @@ def test_what_is_said_holds(listed: ModuleType) -> None:
     assert not [tie.sentence for tie in listed.TIES if not tie.holds()]
 
 
+def test_nothing_is_said_in_two_notebooks() -> None:
+    """What is taught once need not be read twice."""
+    seen: dict[str, str] = {}
+    for name, path in NOTEBOOKS.items():
+        for sentence in set(ties.stated(nbformat.read(path, as_version=4))):
+            assert len(sentence.split()) < 7 or sentence not in seen, f"{name} and {seen[sentence]}: {sentence}"
+            seen[sentence] = name
+
+
 KEPT = {"epoch", "layer", "format", "seed"}  # which name a row: what is altered are its numbers
 
 
