@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.files import write_atomically
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
 from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
@@ -248,13 +249,33 @@ def save_run_figures(recording: Recording, curves: Figure, folder: Path) -> list
     Pictures of epochs that are not in the recording, which an earlier one left, are deleted after that.
     """
     saved = []
-    for what, (kind, draw) in PICTURES.items():
-        for epoch in recording.epochs:
-            if any(recording.has(kind, layer, epoch) for layer in drawn_layers(recording, kind)):
-                saved.append(save(draw(recording, epoch), folder / f"{what}_epoch_{epoch}.png"))
-    saved.append(save(curves, folder / CURVES))
+    for what, epoch in pictures_of(recording):
+        with held_back():
+            saved.append(save(PICTURES[what][1](recording, epoch), folder / picture_name(what, epoch)))
+    with held_back():
+        saved.append(save(curves, folder / CURVES))
     remove_pictures(folder, keep=saved)
     return saved
+
+
+def picture_name(what: str, epoch: int) -> str:
+    """A picture's file."""
+    return f"{what}_epoch_{epoch}.png"
+
+
+def pictures_of(recording: Recording) -> list[tuple[str, int]]:
+    """What there is to draw: a key of PICTURES, and an epoch that has something of that kind."""
+    return [
+        (what, epoch)
+        for what, (kind, _) in PICTURES.items()
+        for epoch in recording.epochs
+        if any(recording.has(kind, layer, epoch) for layer in drawn_layers(recording, kind))
+    ]
+
+
+def picture_names(recording: Recording) -> list[str]:
+    """The files that `save_run_figures` makes."""
+    return [*(picture_name(what, epoch) for what, epoch in pictures_of(recording)), CURVES]
 
 
 PICTURES = {

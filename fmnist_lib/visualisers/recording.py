@@ -6,6 +6,7 @@ A recording is one .npz file: 8-bit codes with a value range per tile (the last 
 the CRC-32 of its members, and never unpickled. Code 255 stands for a value that is not finite.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -216,6 +217,7 @@ class Recording:
     def __init__(self, content: bytes, *, source: str = "the recording") -> None:
         self._content = content
         self._source = source
+        self.digest = hashlib.sha256(content).hexdigest()
         with self._naming_damage():
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._names = set(self._archive.namelist())
