@@ -5,6 +5,7 @@ longest edge to 28, sharpen with a Gaussian of radius 1, centre on 28x28, negate
 """
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fmnist_lib.errors import LabError
+from fmnist_lib.files import read_file
 
 SIDE = 28
 CLOSENESS = 13  # grey levels: 5 % of 255, the set's own measure of "close to the background"
 SHARPENING = ImageFilter.UnsharpMask(radius=1, percent=25, threshold=0)
+LARGEST = 2**27  # bytes of a file
+MOST_PIXELS = 50_000_000  # of what is decoded as a whole; a photo in JPEG is decoded at a fraction of its size
+# What cameras, scanners and browsers write. Others that Pillow knows start programs (EPS) or are formats of one maker.
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "DIB", "PCX")
 WORKING_SIDE = 1024  # pixels: far more than 28 needs, few enough to be quick
 
 
@@ -45,14 +51,19 @@ def _open(path: Path) -> Image.Image:
     if path.is_dir():
         raise PictureError(f"{path} is a folder: name one picture file in it")
     try:
+        content = read_file(path, most=LARGEST)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, of broken metadata
-            with Image.open(path) as image:
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
                 image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+                if image.width * image.height > MOST_PIXELS:
+                    raise Image.DecompressionBombError
                 image.load()
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise PictureError(f"{path} does not exist: check the name and the folder") from None
+    except MemoryError:
+        raise PictureError(f"{path} needs more memory than there is: make it smaller first") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{path} has too many pixels to open safely: make it smaller first") from None
     except UnidentifiedImageError:

@@ -78,7 +78,9 @@ def draw_run(run: Run, recording: Recording) -> list[Path]:
     """Draw a run's figures into its figures folder, and note in run.json that they are done; returns the files."""
     from fmnist_lib.visualisers import figures, plots  # matplotlib and seaborn take long to import
 
-    curves = plots.curves(run.history.epochs, run.history.steps, title=f"{run.model_name} ({run.recipe.name})")
+    curves = plots.curves(
+        run.history.epochs, run.history.steps, title=figures.plain(f"{run.model_name} ({run.recipe.name})")
+    )
     drawn = figures.save_run_figures(recording, curves, figures_folder(run.path))
     if run.files.get(FIGURES) != recording.digest:
         run.files = run.files | {FIGURES: recording.digest}

@@ -11,7 +11,7 @@ from fmnist_lib.training.precision import Plan
 
 MOST = 2**31  # of any count
 LONGEST = 1000  # characters of a text
-ROW = ("epoch", "train_loss", "train_accuracy", "lr", "seconds")
+ROW = ("epoch", "train_loss", "train_accuracy", "lr", "seconds", "val_loss", "val_accuracy")
 POINT = ("step", "loss", "accuracy")
 FILES = ("weights.safetensors", "recording.npz", "figures")
 Check = Callable[[Any], bool]

@@ -1,4 +1,4 @@
-"""Whose a file is: other trainings' are refused or passed over; run.json keeps its word; one writer at a time."""
+"""Whose a file is: others' are refused or passed over; run.json keeps its word; one writer at a time."""
 
 import json
 import shutil
