@@ -20,9 +20,9 @@ SIDE = 28
 CLOSENESS = 13  # grey levels: 5 % of 255, the set's own measure of "close to the background"
 SHARPENING = ImageFilter.UnsharpMask(radius=1, percent=25, threshold=0)
 LARGEST = 2**27  # bytes of a file
-MOST_PIXELS = 50_000_000  # of what is decoded as a whole; a photo in JPEG is decoded at a fraction of its size
+MOST_MEMORY = 2**29  # bytes, for a picture that is decoded as a whole; a JPEG is decoded at a fraction of its size
 # What cameras, scanners and browsers write. Others that Pillow knows start programs (EPS) or are formats of one maker.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "DIB", "PCX")
+FORMATS = {"PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "DIB", "PCX"}
 WORKING_SIDE = 1024  # pixels: far more than 28 needs, few enough to be quick
 
 
@@ -52,11 +52,12 @@ def _open(path: Path) -> Image.Image:
         raise PictureError(f"{path} is a folder: name one picture file in it")
     try:
         content = read_file(path, most=LARGEST)
+        Image.init()  # Pillow's formats depend on its version
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, of broken metadata
-            with Image.open(BytesIO(content), formats=FORMATS) as image:
+            with Image.open(BytesIO(content), formats=sorted(FORMATS & set(Image.OPEN))) as image:
                 image.draft(None, (WORKING_SIDE, WORKING_SIDE))
-                if image.width * image.height > MOST_PIXELS:
+                if image.width * image.height * _pixel_bytes(image.mode) > MOST_MEMORY:
                     raise Image.DecompressionBombError
                 image.load()
                 return ImageOps.exif_transpose(image)
@@ -70,6 +71,13 @@ def _open(path: Path) -> Image.Image:
         raise PictureError(f"{path} is not a picture, or little is left of it: use a PNG or JPEG file") from None
     except Exception as problem:  # on broken files Pillow's decoders raise whatever their formats suggest
         raise PictureError(f"{path} cannot be read: {problem}. Save or download it again") from None
+
+
+def _pixel_bytes(mode: str) -> int:
+    """The memory that a pixel takes on its way to 8-bit grey, copies included."""
+    if mode.startswith(("I", "F")):
+        return 16
+    return 1 if mode == "L" else 8
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

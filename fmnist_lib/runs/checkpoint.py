@@ -121,7 +121,8 @@ class Run:
 
     def identity(self, epoch: int) -> Identity:
         """What every file of this run says of itself: model, recipe, seed, and the epoch that it is of."""
-        return {"model": self.model_name, "recipe": self.recipe.settings(), "seed": self.seed, "epoch": epoch}
+        recipe = {"name": self.recipe.name, **self.recipe.settings()}
+        return {"model": self.model_name, "recipe": recipe, "seed": self.seed, "epoch": epoch}
 
     def model(self, epoch: int | None = None) -> models.ViewableModel:
         """The network in evaluation mode: as last trained, or after `epoch` (which needs the epochs/ folder)."""
@@ -411,6 +412,8 @@ def remove(path: Path) -> None:
         from fmnist_lib.visualisers.figures import remove_pictures  # matplotlib and seaborn take long to import
 
         remove_pictures(figures_folder(path))
+    if not path.is_dir():
+        return
     try:
         if (path / "epochs").is_dir():
             shutil.rmtree(path / "epochs")

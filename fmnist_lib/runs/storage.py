@@ -81,7 +81,7 @@ def check_identity(path: Path, told: Identity, expected: Identity) -> None:
     """Raise RunError naming each field in which a file is not what it is taken for; older files tell less."""
     differing = [name for name in expected if name in told and told[name] != expected[name]]
     if differing:
-        words = "; ".join(f"{name}: {told[name]!r} there, {expected[name]!r} expected" for name in differing)
+        words = "; ".join(f"{name}: {told[name]!r:.200} there, {expected[name]!r:.200} expected" for name in differing)
         raise RunError(
             f"{path} belongs to another training ({words}). Bring the right file back, or train again with --fresh."
         )
@@ -160,7 +160,7 @@ def read_weights(path: Path) -> Weights:
     if found != expected:
         raise damaged(path, "its checksum differs")
     if broken:
-        raise damaged(path, f"{', '.join(broken[:3])} hold values that are no numbers")
+        raise damaged(path, f"{', '.join(broken[:3])} hold values that are not finite")
     return Weights(tensors, told, found)
 
 

@@ -47,7 +47,7 @@ class Entry:
     @property
     def key(self) -> str:
         """Tells this run from any other: model, recipe and seed; a field that recipes get later changes nothing."""
-        text = json.dumps([self.model, self.recipe.name, changes(self.recipe), self.seed], sort_keys=True)
+        text = json.dumps([self.model, self.recipe.name, settings(self.recipe), self.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
@@ -160,7 +160,7 @@ def make_row(entry: Entry, run: Run) -> dict[str, Any]:
         "key": entry.key,
         "model": entry.model,
         "recipe": entry.recipe.name,
-        "settings": json.dumps(changes(entry.recipe)),
+        "settings": json.dumps(settings(entry.recipe)),
         "seed": entry.seed,
         "epochs": run.epochs_done,
         "parameters": models.count_parameters(run.model()),
@@ -172,9 +172,9 @@ def make_row(entry: Entry, run: Run) -> dict[str, Any]:
     return {name: str(value) for name, value in row.items()}
 
 
-def changes(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe has otherwise than the defaults, but for its name."""
-    return {name: value for name, value in recipe.settings().items() if name != "name"}
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's fields that are not at their defaults, as a row of results has them."""
+    return recipe.settings()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

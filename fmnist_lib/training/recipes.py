@@ -80,8 +80,8 @@ class Recipe:
                 raise BadRecipe(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(valid)}")
 
     def settings(self) -> dict[str, Any]:
-        """The name, and the fields that are not at their defaults: a field that recipes get later changes nothing."""
-        defaults = asdict(Recipe(self.name)) | {"name": ""}
+        """The fields that are not at their defaults: they say the same when named recipes have moved on."""
+        defaults = asdict(Recipe(self.name))
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 
     def differences(self, other: "Recipe") -> list[str]:
