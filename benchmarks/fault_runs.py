@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,15 @@ from fmnist_lib.runs.places import Site
 from fmnist_lib.training import loop, precision
 from fmnist_lib.training.recipes import RECIPES, Recipe, find_recipe
 
-TINY = replace(find_recipe("smoke"), epochs=3, overrides={"widths": [2, 2, 2, 2, 2], "hidden": 8, "dropout": 0.5})
-SMALL = {"widths": [2, 2, 2, 2]}  # of a ResNet
+SMALL = {"widths": [2, 2, 2, 2, 2], "hidden": 8, "dropout": 0.5}  # of an AlexNet
+TINY = replace(find_recipe("smoke"), epochs=3, overrides=SMALL)
 KINDS = {"full disk": errno.ENOSPC, "no permission": errno.EACCES, "killed": 0}
 Trip = Callable[[], None]
 
 
-def train(path: Path, *, seed: int = 0, model: str = "alexnet", recipe: Recipe = TINY, **more: Any) -> list[str]:
+def train(path: Path, *, seed: int = 0, recipe: Recipe = TINY, **more: Any) -> list[str]:
     """Train, resume or load a run; what came of it."""
-    return outcome(launch.fit_run(Run(path, model, recipe, seed), site=Site("cpu"), **more))
+    return outcome(launch.fit_run(Run(path, "alexnet", recipe, seed), site=Site("cpu"), **more))
 
 
 def outcome(run: Run) -> list[str]:
@@ -161,39 +162,39 @@ def count_moments(path: Path) -> int:
 
 def kills(count: int, folder: Path) -> Iterator[str]:
     """SIGKILL, half at random moments and half within a save; the resumed run against an unbroken one."""
-    whole = apart(lambda: train(folder / "whole"))
+    whole = apart(partial(train, folder / "whole"))
     moments, random_ = count_moments(folder / "counted"), random.Random(0)
     for number in range(count):
         path = folder / str(number)
         if number % 2:
             moment = 1 + (number // 2 * 37) % moments
-            ended = apart(lambda path=path, moment=moment: train_tripping(path, trip_at(moment, 0)))
+            ended = apart(partial(train_tripping, path, trip_at(moment, 0)))
             what = f"killed at step {moment} of {moments} on the disk"
         else:
             seconds = random_.uniform(0, whole.seconds)
-            child = Child(lambda path=path: train(path))
+            child = Child(partial(train, path))
             time.sleep(seconds)
             child.kill()
             ended, what = child.wait(), f"killed after {seconds:.2f} s"
-        yield compare(apart(lambda path=path: train(path)), whole.result, f"{what} ({ended.error or 'was done'})")
+        yield compare(apart(partial(train, path)), whole.result, f"{what} ({ended.error or 'was done'})")
         shutil.rmtree(path, ignore_errors=True)
 
 
 def failing_saves(count: int, folder: Path) -> Iterator[str]:
     """A failure at each step of the saves: what is there loads at once, goes on to the same bits, and no part stays."""
-    whole = apart(lambda: train(folder / "whole")).result
+    whole = apart(partial(train, folder / "whole")).result
     moments = count_moments(folder / "counted")
     cases = [(kind, moment) for moment in range(1, moments + 1) for kind in KINDS]
     for number in range(min(count, len(cases))):
         kind, moment = cases[number * len(cases) // min(count, len(cases))]
         path, what = folder / str(number), f"{kind} at step {moment} of {moments}"
-        ended = apart(lambda path=path, kind=kind, moment=moment: train_tripping(path, trip_at(moment, KINDS[kind])))
+        ended = apart(partial(train_tripping, path, trip_at(moment, KINDS[kind])))
         if ended.error and not ended.is_clear and kind != "killed":
             yield f"{what}: {ended.error}"
             continue
         yield (
             load_what_is_there(path, what)
-            or compare(apart(lambda path=path: go_on(path)), whole, what)
+            or compare(apart(partial(go_on, path)), whole, what)
             or "; ".join(f"{what}: {part} stays" for part in path.rglob("*.part"))
         )
         shutil.rmtree(path, ignore_errors=True)
@@ -222,38 +223,40 @@ def go_on(path: Path) -> list[str]:
 def boundaries(count: int, folder: Path) -> Iterator[str]:
     """Stop after every epoch of every kind of training, and go on in another process."""
     precision.make_plan = lambda *_, **__: precision.Plan(mixed=True)  # else a clock decides, and not twice alike
-    kinds: list[tuple[str, Recipe]] = [("alexnet", TINY), ("resnet18", replace(TINY, ema=0.9, overrides=SMALL))]
-    kinds.append(("resnet18", replace(TINY, flip=True, crop=2, erase=0.5, overrides=SMALL)))
-    named = [replace(recipe, dataset="tiny", images=0, epochs=3) for recipe in RECIPES.values() if not recipe.teacher]
-    kinds += [("resnet18", replace(recipe, overrides=recipe.overrides | SMALL)) for recipe in named]
-    cases = [(kind, threads, epoch) for kind in kinds for threads in (1, 2) for epoch in range(kind[1].epochs)]
-    for number, ((model, recipe), threads, epoch) in enumerate(cases[:: max(1, len(cases) // count)][:count]):
+    recipes = [TINY, replace(TINY, ema=0.9), replace(TINY, flip=True, crop=2, erase=0.5)]
+    for name in RECIPES:
+        recipe = find_recipe(name, "alexnet")
+        here = replace(recipe, dataset="tiny", images=0, batch_size=50, epochs=3, teacher="", teacher_share=0.0)
+        recipes.append(replace(here, overrides=recipe.overrides | SMALL))
+    cases = [(recipe, threads, epoch) for recipe in recipes for threads in (1, 2) for epoch in range(3)]
+    for number, (recipe, threads, epoch) in enumerate(cases[:: max(1, len(cases) // count)][:count]):
         path = folder / str(number)
+        act = partial(train_until, recipe=recipe, threads=threads)
+        whole = apart(partial(act, path / "whole"))
+        apart(partial(act, path / "cut", stop=epoch))
+        ended = apart(partial(act, path / "cut"))
+        yield whole.error or compare(ended, whole.result, f"{recipe}, {threads} threads, epoch {epoch}")
 
-        def act(
-            path: Path, stop: int, model: str = model, recipe: Recipe = recipe, threads: int = threads
-        ) -> list[str]:
-            def leave(training: loop.Training) -> None:
-                if training.epoch == stop:
-                    raise KeyboardInterrupt
 
-            torch.set_num_threads(threads)
-            return train(path, model=model, recipe=recipe, on_epoch=[leave])
+def train_until(path: Path, *, recipe: Recipe, threads: int, stop: int = -1) -> list[str]:
+    """Train on so many threads, and leave after the epoch `stop`."""
 
-        whole = apart(lambda act=act, path=path: act(path / "whole", -1))
-        apart(lambda act=act, path=path, epoch=epoch: act(path / "cut", epoch))
-        ended = apart(lambda act=act, path=path: act(path / "cut", -1))
-        yield whole.error or compare(ended, whole.result, f"{model}, {recipe}, {threads} threads, epoch {epoch}")
+    def leave(training: loop.Training) -> None:
+        if training.epoch == stop:
+            raise KeyboardInterrupt
+
+    torch.set_num_threads(threads)
+    return train(path, recipe=recipe, on_epoch=[leave])
 
 
 def races(count: int, folder: Path) -> Iterator[str]:
     """Two seeds trained into one folder at staggered times: what is there in the end is one of the two, whole."""
-    wholes = [apart(lambda seed=seed: train(folder / f"whole{seed}", seed=seed)) for seed in (0, 1)]
+    wholes = [apart(partial(train, folder / f"whole{seed}", seed=seed)) for seed in (0, 1)]
     for number in range(count):
         path = folder / str(number)
-        first = Child(lambda path=path: train(path))
+        first = Child(partial(train, path))
         time.sleep(number / max(1, count - 1) * wholes[0].seconds)
-        second = Child(lambda path=path: train(path, seed=1))
+        second = Child(partial(train, path, seed=1))
         ends = [first.wait(), second.wait()]
         left = apart(lambda path=path: outcome(Run.load(path)))
         won = [end.result == whole.result for end, whole in zip(ends, wholes, strict=True)]
@@ -275,7 +278,7 @@ def kernels(count: int, folder: Path) -> Iterator[str]:
     """Interrupt or restart a kernel while a training cell runs, and run the cell again; two of three are interrupts."""
     from jupyter_client.manager import start_new_kernel  # the lab extra has it
 
-    whole, random_ = apart(lambda: train(folder / "whole")), random.Random(0)
+    whole, random_ = apart(partial(train, folder / "whole")), random.Random(0)
     for number in range(count):
         path = folder / str(number)
         cell = CELL.format(here=str(Path(__file__).parent), path=str(path))
