@@ -27,7 +27,7 @@ from fmnist_lib.training import loop, precision
 from fmnist_lib.training.recipes import RECIPES, Recipe, find_recipe
 
 SMALL = {"widths": [2, 2, 2, 2, 2], "hidden": 8, "dropout": 0.5}  # of an AlexNet
-TINY = replace(find_recipe("smoke"), epochs=3, overrides=SMALL)
+TINY = replace(find_recipe("smoke"), images=100, epochs=3, overrides=SMALL)
 KINDS = {"full disk": errno.ENOSPC, "no permission": errno.EACCES, "killed": 0}
 Trip = Callable[[], None]
 
@@ -226,7 +226,7 @@ def boundaries(count: int, folder: Path) -> Iterator[str]:
     recipes = [TINY, replace(TINY, ema=0.9), replace(TINY, flip=True, crop=2, erase=0.5)]
     for name in RECIPES:
         recipe = find_recipe(name, "alexnet")
-        here = replace(recipe, dataset="tiny", images=0, batch_size=50, epochs=3, teacher="", teacher_share=0.0)
+        here = replace(recipe, dataset="tiny", images=100, batch_size=50, epochs=3, teacher="", teacher_share=0.0)
         recipes.append(replace(here, overrides=recipe.overrides | SMALL))
     cases = [(recipe, threads, epoch) for recipe in recipes for threads in (1, 2) for epoch in range(3)]
     for number, (recipe, threads, epoch) in enumerate(cases[:: max(1, len(cases) // count)][:count]):
@@ -284,8 +284,7 @@ def kernels(count: int, folder: Path) -> Iterator[str]:
         cell = CELL.format(here=str(Path(__file__).parent), path=str(path))
         manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"])
         try:
-            client.execute("import torch, fmnist_lib.runs.launch")
-            client.get_shell_msg(timeout=120)
+            client.execute_interactive("import fmnist_lib; fmnist_lib.train_or_load", timeout=120)
             client.execute(cell)
             time.sleep(random_.uniform(0, 2 * whole.seconds))
             if number % 3 == 2:
@@ -293,7 +292,6 @@ def kernels(count: int, folder: Path) -> Iterator[str]:
                 client.wait_for_ready(timeout=120)
             else:
                 manager.interrupt_kernel()
-                client.get_shell_msg(timeout=120)
             said: list[str] = []
             client.execute_interactive(
                 cell, timeout=300, output_hook=lambda message, said=said: said.append(str(message["content"]))

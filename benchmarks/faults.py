@@ -41,17 +41,17 @@ class Promise(NamedTuple):
 
 
 PROMISES = [
-    Promise(1, "killed and resumed", fault_runs.kills, 300, 4),
-    Promise(2, "a save that fails or is killed at each of its steps", fault_runs.failing_saves, 200, 6),
+    Promise(1, "killed and resumed", fault_runs.kills, 300, 3),
+    Promise(2, "a save that fails or is killed at each of its steps", fault_runs.failing_saves, 200, 3),
     Promise(3, "damaged and swapped files", fault_files.damages, 64, 4),
-    Promise(4, "resumed at every epoch", fault_runs.boundaries, 100, 3),
+    Promise(4, "resumed at every epoch", fault_runs.boundaries, 100, 2),
     Promise(5, "interrupts and restarts of a notebook's kernel", fault_runs.kernels, 30, 1),
-    Promise(6, "hostile files", fault_files.hostile_files, 1000, 1000),
+    Promise(6, "hostile files", fault_files.hostile_files, 1000, 24),
     Promise(7, "faulty servers", fault_places.servers, 100, 8),
-    Promise(8, "two trainings in one folder", fault_runs.races, 20, 3),
+    Promise(8, "two trainings in one folder", fault_runs.races, 20, 2),
     Promise(9, "odd places", fault_places.odd_places, 100, 5),
     Promise(10, "names that are scripts", fault_files.scripts, 100, 100),
-    Promise(11, "fuzzed files", fault_files.fuzz, 100_000, 100),
+    Promise(11, "fuzzed files", fault_files.fuzz, 100_000, 50),
 ]
 
 

@@ -52,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:
+        print(
+            f"error: {error.object!a:.200} has letters that this system's locale ({error.encoding}) has no room for in "
+            "names of files. What was finished is kept. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 and run it again",
+            file=sys.stderr,
+        )
+        return 1
     return show(json.dumps(result) if options.json else options.describe(result)) if is_first() else 0
 
 
