@@ -25,7 +25,7 @@ report: $(VENV)/.lab ## run all notebooks on the real data; write report.md, bui
 	$(BIN)/python -m fmnist_lib report $(if $(RETRAIN),--retrain)
 
 handout: $(VENV)/.lab ## write the students' version of the notebooks, without solutions, to build/handout/
-	$(BIN)/python -m fmnist_lib handout
+	$(BIN)/python -m fmnist_lib handout $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 lab: $(VENV)/.lab ## open JupyterLab in this folder, on the first notebook
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. $(LAB) \

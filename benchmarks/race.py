@@ -1,4 +1,4 @@
-"""All contestants on one machine in one go, taking turns: the original's recipe, the course's, and our recipes.
+"""All contestants on one machine in one go, taking turns: the original report's program, the course's, and our recipes.
 
     .venv/bin/python benchmarks/race.py            # hours; a stopped race goes on where it was
     .venv/bin/python benchmarks/race.py --only sprint original
@@ -39,7 +39,7 @@ SEEDS = {  # contestant -> how many seeds
     "fast/resnet34": 5,
 }
 LABELS = {
-    "original": "original's recipe, a dot an epoch",
+    "original": "the original report's program, a dot an epoch",
     "course22p2": "course22p2's network",
     "sprint/resnet18": "sprint, ResNet-18",
     "fast/resnet18": "fast, ResNet-18",

@@ -148,6 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = add(commands, "handout", run_handout, wording.describe_handout, "write the notebooks without solutions")
     command.add_argument("--out", type=Path, default=Path("build/handout"), metavar="DIR", help="default: %(default)s")
+    command.add_argument("--repository", default="", metavar="OWNER/NAME", help="on GitHub, for Colab: docs/colab.md")
     return parser
 
 
@@ -301,4 +302,8 @@ def run_handout(options: argparse.Namespace) -> dict[str, Any]:
         from fmnist_lib.course.handout import make_handout  # it needs nbformat, of the lab extra
     except ModuleNotFoundError as error:
         raise LabError(f"{error.name} is not installed: pip install -e '.[lab]', or use make handout") from error
-    return {"notebooks": [str(path) for path in make_handout(home() / "notebooks", options.out)]}
+    return {
+        "notebooks": [
+            str(path) for path in make_handout(home() / "notebooks", options.out, repository=options.repository)
+        ]
+    }

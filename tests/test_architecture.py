@@ -26,7 +26,7 @@ ROOMS = {
     "explorer": {"errors", "files", "interrupts", "visualisers"},
     "runs": BELOW,
     "report": {*BELOW, "explorer", "runs"},
-    "course": {*BELOW, "runs"},  # what checks compare with is computed anew, so they need little of ours
+    "course": {*BELOW, "explorer", "runs"},  # checks need little of ours: what they compare with is computed anew
     "checking": {*BELOW, "runs"},
     "wording": {"checking"},
     "cli": {*BELOW, "explorer", "runs", "report", "checking", "course", "wording"},

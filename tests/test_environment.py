@@ -26,7 +26,7 @@ def test_environment_yml_installs_the_lab_extra_and_lists_no_package_itself() ->
     dependencies = lines[lines.index("dependencies:") + 1 :]
     python = re.search(r'requires-python = "([^"]+)"', PROJECT)
     assert python
-    assert dependencies == [f"python{python[1]}", "pip", "pip:", "e .[lab]"]
+    assert dependencies == [f"python{python[1]}", "pip", "pip:", ".[lab]"]
     assert re.search(r"^lab = \[", PROJECT, flags=re.MULTILINE)
 
 

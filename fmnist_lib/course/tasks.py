@@ -133,3 +133,83 @@ def listen(answer: Any, generator: Generator) -> None:
         call(answer, model, model[1], torch.randn(2, 7, generator=generator), task="listen")
     if model[1]._forward_hooks:
         raise NotYet("when the forward pass fails, the hook of listen stays.")
+
+
+@task(hint="how often does the window fit, when it moves on by `stride` pixels? What is left over is cut off.")
+def pooled_size(answer: Any, generator: Generator) -> None:
+    """`pooled_size(size, kernel, stride)`: how many pixels wide a map is after pooling without padding."""
+    for _ in range(6):
+        kernel, stride = whole(generator, 2, 6), whole(generator, 1, 4)
+        size = kernel + whole(generator, 0, 40)
+        right = len(range(0, size - kernel + 1, stride))
+        given = call(answer, size, kernel, stride, task="pooled_size")
+        expect_number(given, right, what=f"pooled_size({size}, {kernel}, {stride})")
+
+
+@task(hint="model.modules() gives every module; setattr(module, name, nn.Sigmoid()) puts one in the place of a child.")
+def with_sigmoid(answer: Any, generator: Generator) -> None:
+    """`with_sigmoid(model)`: the model, with a sigmoid in the place of each ReLU, however deep it lies."""
+    first, second, last = nn.Linear(6, 5), nn.Linear(5, 4), nn.Linear(4, 3)
+    model = nn.Sequential(first, nn.ReLU(), nn.Sequential(second, nn.Tanh(), nn.Sequential(nn.ReLU())), last)
+    x = torch.randn(whole(generator, 3, 7), 6, generator=generator)
+    hidden = torch.tanh(second(torch.sigmoid(first(x)))).sigmoid()
+    given = call(answer, model, task="with_sigmoid")
+    if not isinstance(given, nn.Module):
+        raise NotYet(f"with_sigmoid should give back the model, and gives {describe(given)}.")
+    expect_tensor(call(given, x, task="with_sigmoid"), last(hidden), what="what the model with sigmoids gives out")
+
+
+@task(hint="a channel is dead where all of its values are zero, for all images: (maps == 0).all(...) asks.")
+def dead_channels(answer: Any, generator: Generator) -> None:
+    """`dead_channels(maps)`: maps (N, C, H, W) to bool (C,), True where a channel is zero for every image."""
+    count, channels = whole(generator, 3, 6), whole(generator, 8, 20)
+    maps = torch.rand(count, channels, 5, 4, generator=generator).sub(0.5).relu()
+    right = torch.rand(channels, generator=generator) < 0.4
+    right[:2] = torch.tensor([True, False])
+    maps[:, right] = 0
+    maps[0, ~right] = 0  # a channel that is zero for one image is not dead
+    maps[1, ~right, 0, 0] = 1
+    given = call(answer, maps.clone(), task="dead_channels")
+    if type(given) is Tensor and given.dtype != torch.bool:
+        raise NotYet(f"dead_channels should give True or False for each channel, and gives {given.dtype}.")
+    expect_tensor(given, right, what="dead_channels(maps)")
+
+
+@task(hint="which numbers are in the first list and not in the second? Sets can be subtracted.")
+def came_back(answer: Any, generator: Generator) -> None:
+    """`came_back(before, after)`: how many of the channels that were dead before are not dead after."""
+    for _ in range(3):
+        before, after = (torch.randperm(64, generator=generator)[: whole(generator, 10, 40)].tolist() for _ in range(2))
+        given = call(answer, list(before), list(after), task="came_back")
+        expect_number(given, sum(channel not in after for channel in before), what="came_back(before, after)")
+
+
+@task(hint="a block has two convolutions; one more stands before all blocks, a fully connected layer after them.")
+def count_layers(answer: Any, generator: Generator) -> None:
+    """`count_layers(depths)`: layers with weights of a ResNet of so many blocks a stage, shortcuts not counted."""
+    for _ in range(3):
+        depths = [whole(generator, 1, 9) for _ in range(whole(generator, 3, 5))]
+        given = call(answer, tuple(depths), task="count_layers")
+        expect_number(given, 2 + sum(depth + depth for depth in depths), what=f"count_layers({tuple(depths)})")
+
+
+@task(hint="each value of the output is a sum over all inputs and pixels of a kernel; how many values are there?")
+def multiplications(answer: Any, generator: Generator) -> None:
+    """`multiplications(inputs, outputs, kernel, size)`: of a convolution that gives maps of size x size pixels."""
+    for _ in range(3):
+        inputs, outputs, kernel, size = (whole(generator, 2, most) for most in (40, 90, 7, 30))
+        pixels = len(range(size)) ** 2
+        right = pixels * nn.Conv2d(inputs, outputs, kernel, bias=False).weight.numel()
+        given = call(answer, inputs, outputs, kernel, size, task="multiplications")
+        expect_number(given, right, what=f"multiplications({inputs}, {outputs}, {kernel}, {size})")
+
+
+@task(hint="the norm of the difference, divided by that of what was there before; .norm() is over all values.")
+def relative_change(answer: Any, generator: Generator) -> None:
+    """`relative_change(before, after)`: two tensors of one shape to the change's norm by the first one's norm."""
+    for scale in (0.1, 1.0, 3.0):
+        before = torch.randn(2, 3, 4, whole(generator, 3, 6), generator=generator)
+        after = before + scale * torch.randn(before.shape, generator=generator)
+        right = ((after - before).square().sum() / before.square().sum()).sqrt().item()
+        given = call(answer, before.clone(), after.clone(), task="relative_change")
+        expect_number(given, right, what="relative_change(before, after)")

@@ -47,12 +47,15 @@ def candidates() -> Iterator[str]:
         yield named
         return
     yield from (*NAMES, *PLACES)
-    folders = [Path.home() / folder for folder in PLAYWRIGHT]
-    if named := os.environ.get("PLAYWRIGHT_BROWSERS_PATH"):
-        folders.insert(0, Path(named))
-    for folder in folders:
+    for folder in playwright_folders():
         for pattern in PLAYWRIGHTS_OWN:
             yield from map(str, sorted(folder.glob(pattern), reverse=True))
+
+
+def playwright_folders() -> list[Path]:
+    """Where playwright keeps its browsers."""
+    chosen = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
+    return [Path(chosen)] if chosen else [Path.home() / folder for folder in PLAYWRIGHT]
 
 
 def print_page(page: str, *, seconds: float = SECONDS) -> bytes:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,10 @@ COMPARED = (*NETWORKS, "plain18", "plain34")  # all whose runs the notebooks rea
 LANGUAGES = ("en", "zh")
 # What the report that this lab grew from says of its own network, which learned from all 60,000 images.
 ORIGINAL = {"accuracy": 0.9001, "images": 10_000}
+CLAIMS_HEAD = {
+    "en": ("no.", "claim", "effect and 95% interval", "verdict"),
+    "zh": ("序号", "论断", "效应与 95% 置信区间", "判定"),
+}
 Seen = TypeVar("Seen")
 
 
@@ -251,6 +256,7 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
         "counted_gains": sum(measured.compare(other, chapter.run).verdict == "higher" for chapter, other in without),
         "tuned": tuned_runs(home),
         "speed": read_speed(home),
+        "claims": read_claims(home, language),
         "classes": dict(zip(data.CLASSES, class_names(language), strict=True)),
         "class_names": class_names(language),
         "confusions": measured.see_confusions,
@@ -329,6 +335,49 @@ def read_speed(home: Path) -> dict[str, float] | None:
         return {name: steps[f"resnet18 {name}"]["images_per_second"] for name in ("float32", "bfloat16")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_claims(home: Path, language: str) -> dict[str, Any] | None:
+    """What benchmarks/claims.py found of the original report's claims: `n` seeds, and rows for a table.
+
+    The rows are empty as long as there are too few seeds for verdicts; None where there is no such file.
+    """
+    try:
+        found = json.loads((home / "benchmarks" / "claims.json").read_text(encoding="utf-8"))
+        told = [
+            (
+                claim["number"],
+                claim["claim"][language],
+                tell_effects(claim["parts"], language),
+                claim["verdict_words"][language],
+            )
+            for claim in found["claims"]
+            if "verdict_words" in claim
+        ]
+        rows = [dict(zip(CLAIMS_HEAD[language], row, strict=True)) for row in told]
+        return {"n": int(found["n"]), "rows": rows if len(rows) == len(found["claims"]) else []}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tell_effects(parts: Sequence[Mapping[str, Any]], language: str) -> str:
+    """The effects by which a claim is judged, each with its interval; a measure and its unit once for all its parts."""
+    colon, comma, opening, closing = (": ", "; ", " (", ")") if language == "en" else ("：", "；", "（", "）")
+    told = []
+    for measure_words, group in groupby(parts, key=lambda part: part["measure"][language]):
+        same = list(group)
+        unit = same[0]["unit"][language].strip("（）")
+        is_ratio = same[0]["no_difference"] == 1  # whose measure says of what
+        scale = f"{opening}{unit}{closing}" if unit and not is_ratio else ""
+        effects = [f"{part['what'][language]} {tell_interval(part['effect'], *part['interval'])}" for part in same]
+        told.append(f"{measure_words}{scale}{colon}{comma.join(effects)}")
+    return comma.join(told)
+
+
+def tell_interval(effect: float, low: float, high: float) -> str:
+    """An effect and its interval, as many digits after the point as its ends need."""
+    digits = 1 if max(abs(low), abs(high)) >= 10 else 2
+    return f"{effect:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def class_names(language: str) -> list[str]:

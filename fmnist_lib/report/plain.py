@@ -4,7 +4,6 @@ report/jupyter/ has the configuration that hands these to nbconvert.
 """
 
 import importlib.util
-import os
 import re
 import shutil
 from copy import deepcopy
@@ -15,7 +14,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode, v4, writes
 
-from fmnist_lib.report.chromium import PLAYWRIGHT
+from fmnist_lib.report.chromium import playwright_folders
 from fmnist_lib.report.details import ReportError, find_folder, read_details
 from fmnist_lib.report.exporters import LabReportExporter, one_message
 from fmnist_lib.report.words import title_lines
@@ -94,9 +93,7 @@ def why_not_web() -> str:
     """Why `webpdf` cannot print; empty where it can."""
     if importlib.util.find_spec("playwright") is None:
         return "webpdf needs playwright, which is not installed"
-    chosen = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
-    folders = [Path(chosen)] if chosen else [Path.home() / folder for folder in PLAYWRIGHT]
-    has_own = any(True for folder in folders for _ in folder.glob("chromium*-*"))
+    has_own = any(True for folder in playwright_folders() for _ in folder.glob("chromium*-*"))
     return "" if has_own else "webpdf prints with a Chromium of playwright's own alone, which is not on this machine"
 
 

@@ -7,7 +7,7 @@ not finite is magenta on a sheet, and counted in words.
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
@@ -18,7 +18,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager, get_font
+from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
@@ -347,6 +347,18 @@ def rebin(low: float, high: float, counts: Sequence[int], edges: NDArray[np.floa
 
 def find_chinese_font() -> str | None:
     """The name of a font on this machine that has Chinese letters, None where there is none."""
+    found = known_chinese_font()
+    if found is None:  # matplotlib remembers a machine's fonts, also when more have been installed since
+        known = {entry.fname for entry in fontManager.ttflist}
+        for path in set(findSystemFonts()) - known:
+            with suppress(Exception):  # a file that is no font, or one that matplotlib cannot read
+                fontManager.addfont(path)
+        found = known_chinese_font()
+    return found
+
+
+def known_chinese_font() -> str | None:
+    """The same among the fonts that matplotlib knows."""
     files = {entry.name: entry.fname for entry in fontManager.ttflist}
     names = [name.strip() for name in CHINESE_FONTS.split(",")]
     return next((name for name in names if name in files and get_font(files[name]).get_char_index(ord("核"))), None)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from fmnist_lib.errors import LabError
 from fmnist_lib.visualisers.borrow import NotRecordable, borrow, find_device, leave_as_found, refuse_what_cannot_run
 from fmnist_lib.visualisers.channels import AXES, ChannelAxes, mark, picture_axes
 from fmnist_lib.visualisers.hooks import capture, check_layer, convolutions, kernels_out_of_reach, list_names, unwrap
@@ -251,21 +252,29 @@ def whole_number(epoch: Any) -> int:
 def call_model(bare: nn.Module, inputs: Inputs) -> Any:
     """Call a model with copies of its inputs, where it lies and in its precision.
 
-    What the model itself raises is its own affair; NotRecordable is raised for inputs that it cannot take.
+    Raises NotRecordable for inputs that it cannot take, and from whatever else it raises.
     """
     prepared = {key: prepare(bare, value) for key, value in name_inputs(inputs)}
     places, keywords = ((), prepared) if isinstance(inputs, Mapping) else (tuple(prepared.values()), {})
     check_call(bare, places, keywords)
     try:
         return bare(*places, **keywords)
-    except RuntimeError as error:
-        whole = [value for value in prepared.values() if isinstance(value, Tensor) and not value.is_floating_point()]
-        if whole and any(word in str(error) for word in ("type", "not implemented for")):
-            raise NotRecordable(
-                f"images are whole numbers ({whole[0].dtype}), which {type(bare).__name__} does not take: give floats "
-                f"as in training ({str(error).splitlines()[0]})"
-            ) from error
+    except LabError:
         raise
+    except Exception as error:
+        tensors = [value for value in prepared.values() if isinstance(value, Tensor)]
+        whole = [tensor.dtype for tensor in tensors if not tensor.is_floating_point()]
+        reason = (str(error).splitlines() or ["it says no more"])[0].rstrip(".")
+        if whole and any(word in reason for word in ("type", "not implemented for")):
+            raise NotRecordable(
+                f"images are whole numbers ({whole[0]}), which {type(bare).__name__} does not take: give floats as in "
+                f"training ({reason})"
+            ) from error
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise NotRecordable(
+            f"{type(bare).__name__} failed on images of shape {shapes}: {type(error).__name__}: {reason}. "
+            f"Diagram(model, images) shows at which layer"
+        ) from error
 
 
 def check_call(bare: nn.Module, places: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -308,8 +317,8 @@ def compute_loss(loss: Loss, scores: Tensor, labels: Tensor) -> Tensor:
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise NotRecordable(
             f"the loss of scores {tuple(scores.shape)} and labels {tuple(labels.shape)}, {labels.dtype}, from "
-            f"{labels.min().item()} to {labels.max().item()}, failed: {str(error).splitlines()[0]}. Pass loss=, or "
-            "labels 0 to K-1 for K scores"
+            f"{labels.min().item()} to {labels.max().item()}, failed: {str(error).splitlines()[0].rstrip('.')}. "
+            "Pass loss=, or labels 0 to K-1 for K scores"
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

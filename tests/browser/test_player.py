@@ -25,9 +25,14 @@ from pages import (
 from PIL import Image
 
 from fmnist_lib.visualisers.explorer import Explorer, compare
-from fmnist_lib.visualisers.recording import Recording
+from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
 
 KINDS = ["maps", "kernels", "cams"]
+SELECTED_IN_SIGHT = """(channel) => {
+  const frame = document.querySelector(".fmx-tall"), mark = frame.querySelectorAll(".fmx-marks span")[channel];
+  const [outer, inner] = [frame, mark].map((element) => element.getBoundingClientRect());
+  return inner.top >= outer.top && inner.bottom <= outer.bottom;
+}"""
 
 
 def test_pixels_equal_those_of_python(open_page: Any, tmp_path: Path, recording: Recording) -> None:
@@ -293,6 +298,21 @@ def test_fits_a_telephone(open_page: Any, tmp_path: Path, recording: Recording, 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for slider in page.get_by_role("slider").all():
         assert slider.bounding_box()["width"] >= 80
+
+
+def test_a_sheet_of_many_channels_scrolls_and_follows(open_page: Any, tmp_path: Path) -> None:
+    made = RecordingBuilder(epochs=[0], channels=512)
+    made.store("inputs", np.ones((1, 1, 7, 7), np.float32))
+    made.keep("maps", "act", 0, np.random.default_rng(0).random((1, 512, 7, 7), np.float32))
+    explorer = Explorer(Recording(made.pack()), channel=300)
+    page = open_page().page
+    page.goto(write_page(tmp_path / "page.html", explorer))
+    wait_until_live(page)
+    assert page.evaluate("document.documentElement.scrollHeight") <= 900  # that of the window
+    for channel in (300, 511, 0):
+        explorer.move(channel=channel)
+        slide_to(page, explorer)
+        page.wait_for_function(SELECTED_IN_SIGHT, arg=channel)
 
 
 def test_eight_explorers_open_in_three_seconds(open_page: Any, tmp_path: Path, recording: Recording) -> None:

@@ -1,6 +1,7 @@
 """Checks: right answers pass, wrong ones and those that would fool a check end in one sentence with a hint."""
 
 import contextlib
+import copy
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock
@@ -11,10 +12,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 from torch.nn import functional
 
-from fmnist_lib import capture, models
+from fmnist_lib import capture, data, models
 from fmnist_lib.course import NotYet, check, look_back, predict
 from fmnist_lib.course.checks import TASKS
 from fmnist_lib.course.predictions import PredictionError
+from fmnist_lib.training.loop import fit
+from fmnist_lib.training.recipes import Recipe
 
 
 class MyBlock(nn.Module):
@@ -48,6 +51,14 @@ def listen(model: nn.Module, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return seen[0]
 
 
+def with_sigmoid(model: nn.Module) -> nn.Module:
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Sigmoid())
+    return model
+
+
 RIGHT: dict[str, Any] = {
     "count_batches": lambda count, size: (count + size - 1) // size,
     "class_averages": lambda images, labels: torch.stack([images[labels == i].float().mean(0)[0] for i in range(10)]),
@@ -55,6 +66,13 @@ RIGHT: dict[str, Any] = {
     "MyBlock": MyBlock,
     "train_one_epoch": train_one_epoch,
     "listen": listen,
+    "pooled_size": lambda size, kernel, stride: (size - kernel) // stride + 1,
+    "with_sigmoid": with_sigmoid,
+    "dead_channels": lambda maps: (maps == 0).all(3).all(2).all(0),
+    "came_back": lambda before, after: len(set(before) - set(after)),
+    "count_layers": lambda depths: 2 * sum(depths) + 2,
+    "multiplications": lambda inputs, outputs, kernel, size: inputs * outputs * kernel**2 * size**2,
+    "relative_change": lambda before, after: (after - before).norm() / before.norm(),
 }
 
 
@@ -143,6 +161,15 @@ def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, ch
         ("MyBlock", lambda channels: models.ResidualBlock(channels, channels), "library"),
         ("MyBlock", lambda channels: nn.Conv2d(channels, channels, 3), "should have conv1"),
         ("train_one_epoch", forgets, "values differ"),
+        ("pooled_size", lambda size, kernel, stride: size // stride, "too"),
+        ("with_sigmoid", lambda model: model, "values differ"),
+        ("with_sigmoid", lambda model: None, "return"),
+        ("dead_channels", lambda maps: (maps[0] == 0).all(2).all(1), "values differ"),
+        ("dead_channels", lambda maps: (maps == 0).all(3).all(2).all(0).float(), "True or False"),
+        ("came_back", lambda before, after: len(before) - len(after), "too"),
+        ("count_layers", lambda depths: 2 * sum(depths), "too small"),
+        ("multiplications", lambda inputs, outputs, kernel, size: outputs * kernel**2 * size**2, "too small"),
+        ("relative_change", lambda before, after: (after - before).norm() / after.norm(), "too"),
         ("listen", leaves_hook, "stays"),
         ("listen", by_library, "library"),
         ("listen", lambda model, layer, x: model[1](model[0](x)), "detach"),
@@ -151,6 +178,24 @@ def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, ch
 def test_what_is_wrong_is_told(name: str, answer: Callable[..., Any], told: str) -> None:
     with pytest.raises(NotYet, match=told):
         check(name, answer)
+
+
+def test_a_students_loop_is_the_library_s() -> None:
+    ours = nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+    theirs = copy.deepcopy(ours)
+    batches = data.batches(dataset="tiny", batch_size=50)
+    train_one_epoch(ours, batches.train(1), torch.optim.Adam(ours.parameters(), lr=0.001))
+    fit(theirs, batches, Recipe("loop", dataset="tiny", epochs=1, batch_size=50), device="cpu")
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
+
+
+def test_a_students_block_is_the_library_s() -> None:
+    mine, library = MyBlock(6), models.ResidualBlock(6, 6)
+    mine.load_state_dict(library.state_dict())
+    x = torch.randn(3, 6, 8, 8)
+    for training in (True, False):
+        torch.testing.assert_close(mine.train(training)(x), library.train(training)(x))
 
 
 def test_the_inputs_are_new_each_time_whatever_seed_is_set() -> None:

@@ -110,6 +110,31 @@ def test_a_sentence_on_what_is_seen_follows_the_recording(
     assert english in re.sub(r"\s+", " ", render(home)) and chinese in render(home, "zh")
 
 
+def judged(number: int, *, verdict: str | None = "supported") -> dict[str, Any]:
+    """A claim as benchmarks/claims.py writes it."""
+    both = {"en": f"claim {number}", "zh": f"论断 {number}"}
+    part = {"what": both, "measure": {"en": "gain", "zh": "增益"}, "unit": {"en": "points", "zh": "个百分点"}}
+    part |= {"effect": 1.5, "interval": [0.25, 2.75], "no_difference": 0.0}
+    words = {"verdict_words": {"en": verdict, "zh": "得到支持"}} if verdict else {}
+    return {"number": number, "claim": both, "parts": [part, part], **words}
+
+
+def test_the_claims_follow_their_file(home: Path) -> None:
+    path = home / "benchmarks" / "claims.json"
+    path.parent.mkdir()
+    assert "claimed, judged" not in render(home) and "not judged yet" not in render(home)
+    path.write_text(json.dumps({"n": 5, "claims": [judged(1), judged(2, verdict="contradicted")]}))
+    effects = "gain (points): claim 2 1.50 [0.25, 2.75]; claim 2 1.50 [0.25, 2.75]"
+    assert f"| 2 | claim 2 | {effects} | contradicted |" in render(home) and "on 5 seeds" in render(home)
+    effects = "增益（个百分点）：论断 1 1.50 [0.25, 2.75]；论断 1 1.50 [0.25, 2.75]"
+    assert f"| 1 | 论断 1 | {effects} | 得到支持 |" in render(home, "zh")
+    path.write_text(json.dumps({"n": 3, "claims": [judged(1), judged(2, verdict=None)]}))
+    assert "not judged yet: 3 of" in render(home) and "只完成了 3 个" in render(home, "zh")
+    for damaged in ("{", "[]", '{"n": 5}', '{"n": 5, "claims": [{"verdict_words": {}}]}'):
+        path.write_text(damaged)
+        assert "claim" not in render(home).split("## 6 Conclusion")[1]
+
+
 def test_the_title_page_is_plain_text_whatever_it_says() -> None:
     name = "<b>Ada</b> | *x* `y` [z](q) & 😀 $a$"
     for language in filled.LANGUAGES:

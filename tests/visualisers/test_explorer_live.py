@@ -395,7 +395,7 @@ def test_what_a_model_raises_is_one_error(broken: Exception) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             raise broken
 
-    with pytest.raises(ExplorerError, match=r"none|Broken failed on an image \(1, 1, 28, 28\): "):
+    with pytest.raises(ExplorerError, match=r"none|Broken failed on images of shape \(1, 1, 28, 28\): "):
         Explorer.live(Broken(), images(4), normalise=data.normalise)
 
 

@@ -242,3 +242,12 @@ def test_a_grid_shows_each_image_under_its_title() -> None:
 def test_a_grid_of_one_image() -> None:
     figure = plots.image_grid(np.zeros((1, 2, 2), np.uint8), ["x"], columns=1)
     assert [axes.get_title() for axes in figure.axes] == ["x"]
+
+
+def test_a_font_that_was_installed_since_matplotlib_looked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    if (font := plots.find_chinese_font()) is None:
+        pytest.skip("no Chinese font on this machine")
+    stale = [entry for entry in plots.fontManager.ttflist if "CJK" not in entry.name and entry.name != font]
+    monkeypatch.setattr(plots.fontManager, "ttflist", stale)
+    assert plots.known_chinese_font() is None
+    assert plots.find_chinese_font() is not None

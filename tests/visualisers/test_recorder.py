@@ -116,8 +116,11 @@ def test_a_snapshot_that_fails_leaves_model_and_recording_as_they_were() -> None
     model = Framed(make_net(), break_off).train()
     recorder, untroubled = (Recorder(model, probe=make_probe(1, 8, 8)) for _ in range(2))
     before = read_state(model)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(
+        NotRecordable, match=r"Framed failed on images of shape \(\d+, 1, 8, 8\): ZeroDivisionError"
+    ) as caught:
         recorder.snapshot(0)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert are_same(read_state(model), before)
     assert (recorder.recording().epochs, recorder.recording().kinds) == ([], [])
     is_broken = False

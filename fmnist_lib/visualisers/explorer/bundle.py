@@ -72,7 +72,8 @@ def check_size(panels: Sequence[Panel], *, limit: int = SIZE_LIMIT) -> None:
     largest = ", ".join(f"{name} ({size / 1e6:.1f} MB)" for size, name in sorted(sizes, reverse=True)[:6])
     raise ExplorerError(
         f"{total / 1e6:.0f} MB of pictures, and a page holds {limit / 1e6:.0f} MB: name fewer `layers`, "
-        f"`images`, such as images=[0, 1], or `epochs`, such as epochs=range(0, 100, 10). The largest are {largest}"
+        f"`images`, such as images=[0, 1], or `epochs`, such as epochs=range(0, 100, 10), or record fewer `channels`. "
+        f"The largest are {largest}"
     )
 
 

@@ -287,9 +287,29 @@ class Explorer:
         self._connect()
         if any(isinstance(panel, LivePanel) for panel in self.panels):
             SHOWN.append(self)
+        for output in self._outputs():
+            display(output["data"], raw=True, metadata=output["metadata"])
+
+    def show(self, display_id: str, *, update: bool = False) -> None:
+        """Put the same outputs, without the wire, into a cell; with `update` in the place of those of that id.
+
+        So a cell that goes on running, such as a training, shows an explorer that grows.
+        """
+        from IPython.display import display
+
+        for place, output in enumerate(self._outputs()):
+            given = {"metadata": output["metadata"], "display_id": f"{display_id}-{place}", "update": update}
+            display(output["data"], raw=True, **given)
+
+    def _outputs(self) -> list[dict[str, Any]]:
+        """What a cell stores, as `display` takes it: the contact sheet, and the player without it."""
         contact = self._contact()
-        display({"image/png": contact, "text/plain": str(self)}, raw=True, metadata={"image/png": {"alt": str(self)}})
-        display({"text/html": self._page(contact, has_sheet=False), "text/plain": str(self)}, raw=True)
+        picture, player = {"image/png": contact}, {"text/html": self._page(contact, has_sheet=False)}
+        named = {"text/plain": str(self)}
+        return [
+            {"data": picture | named, "metadata": {"image/png": {"alt": str(self)}}},
+            {"data": player | named, "metadata": {}},
+        ]
 
     def __str__(self) -> str:
         place, axes = self._position, self._refreshed()

@@ -11,12 +11,12 @@ class ExplorerError(LabError):
     """What was asked for does not exist or does not fit; the message lists what does."""
 
 
-def check(what: str, value: Any, valid: Collection[Any]) -> None:
+def check(what: str, value: Any, valid: Collection[Any], *, hint: str = "") -> None:
     """Raise ExplorerError unless `value` is one of `valid`."""
     if value in valid:
         return
     shown = ", ".join(map(str, list(valid)[:40])) + (" ..." if len(valid) > 40 else "")
-    raise ExplorerError(f"no {what} {value!r}: choose one of {shown or '(there is none)'}")
+    raise ExplorerError(f"no {what} {value!r}: choose one of {shown or '(there is none)'}{hint}")
 
 
 def as_list(what: str, value: Any) -> list[Any]:

@@ -87,8 +87,10 @@ class Axes:
         check("layer", layer, self.layers(kind))
         step = self.step(kind, layer)
         images = "input channel" if kind in KERNEL_KINDS else "image"
-        for name, said, valid in (("channel", "channel", step.channels), ("image", images, step.images)):
-            check(said, given.setdefault(name, valid[0]), valid)
+        is_sample = len(step.channels) <= max(step.channels)
+        hint = ". No more were kept: `channels` of Recorder or Explorer.live chooses others" if is_sample else ""
+        check("channel", given.setdefault("channel", step.channels[0]), step.channels, hint=hint)
+        check(images, given.setdefault("image", step.images[0]), step.images)
         check("epoch", given.setdefault("epoch", self.epochs[-1]), self.epochs)
         check("scale", given.setdefault("scale", DEFAULT_SCALES[kind]), SCALES)
         check("view", given.setdefault("view", "sheet"), VIEWS)

@@ -84,11 +84,13 @@ def describe_tiles(tiles: Tiles, epoch: int, dead: Sequence[int], *, kind: str) 
     """The same of one panel's tiles (E, C, H, W)."""
     codes, ranges = tiles.codes[epoch], tiles.ranges[epoch]
     low, high = ranges[:, 2].min(), ranges[:, 3].max()
+    broken = int((codes == NOT_FINITE).sum())
+    if broken == codes.size:
+        return "no value is finite"
     words = [f"values from {low:.3g} to {high:.3g}" if low or high else ZERO.get(kind, "all values are zero")]
     beyond = sum(int((codes == code).sum(where=far[:, None, None])) for code, far in outliers(ranges))
     words += [f"{beyond} of them far beyond the colour scale"] if beyond else []
     words += [f"{len(dead)} of {tiles.codes.shape[1]} channels dead"] if dead else []
-    broken = int((codes == NOT_FINITE).sum())
     words += [f"{broken} values not finite"] if broken else []
     return ", ".join(words)
 
@@ -248,7 +250,8 @@ def save_animation(axes: Axes, position: Position, path: Path, *, seconds: float
     if kind is None:
         raise ExplorerError(f"cannot animate as {path.suffix or path.name!r}: choose one of {', '.join(ANIMATIONS)}")
     # One after the other: a thousand of them take more memory than all else.
-    frames = (film_frame(axes, replace(position, epoch=epoch)) for epoch in axes.epochs)
+    finish = with_palette if kind == "GIF" else Image.Image.copy
+    frames = (finish(film_frame(axes, replace(position, epoch=epoch))) for epoch in axes.epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"lossless": True} if kind == "WEBP" else {"optimize": False}
     first = next(frames)
@@ -260,5 +263,20 @@ def film_frame(axes: Axes, position: Position) -> Image.Image:
     frame = frame_image(axes, position)
     film = Image.new("RGB", (max(frame.width, MARGIN), frame.height + TEXT_HEIGHT), "white")
     film.paste(frame, (0, TEXT_HEIGHT))
-    write(ImageDraw.Draw(film), (GAP, 1), f"epoch {position.epoch}")
+    draw = ImageDraw.Draw(film)
+    draw.fontmode = "1"  # no greys along the letters' edges: they would take a GIF's 256 colours from the picture
+    write(draw, (GAP, 1), f"epoch {position.epoch}")
     return film
+
+
+def with_palette(film: Image.Image) -> Image.Image:
+    """The frame in its own colours, where they are no more than 256; Pillow searches longer, and for like ones."""
+    counted = film.getcolors(256)
+    if not counted:
+        return film
+    weights = np.array([1 << 16, 1 << 8, 1])
+    colours = np.sort(np.array([colour for _, colour in counted]) @ weights)
+    indices = np.searchsorted(colours, np.asarray(film) @ weights).astype(np.uint8)
+    indexed = Image.fromarray(indices)
+    indexed.putpalette([int(colour) >> shift & 255 for colour in colours for shift in (16, 8, 0)])
+    return indexed

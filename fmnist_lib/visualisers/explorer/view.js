@@ -62,10 +62,11 @@ function makePanelView(player, panel) {
   const side = make("div", { class: "fmx-side" }, input, said, facts, histogram, warning);
   const frame = make("div", { class: "fmx-frame" }, canvas, marks, cursor);
   const scale = make("div", { class: "fmx-scale" }, low, bar, high);
-  const picture = make("div", { class: "fmx-picture" }, frame, scale, pointer);
+  const scroll = make("div", {}, frame);
+  const picture = make("div", { class: "fmx-picture" }, scroll, scale, pointer);
   const body = make("div", { class: "fmx-body" }, picture, side);
   const element = make("div", { class: "fmx-panel" }, ...(several ? [title] : []), body);
-  const parts = { element, canvas, marks, cursor, pointer, bar, low, high, input, said, facts, warning, title };
+  const parts = { element, canvas, scroll, marks, cursor, pointer, bar, low, high, input, said, facts, warning, title };
   const view = { ...parts, histogram, panel, player };
   view.draw = (place, layer) => drawPanel(view, place, layer);
   canvas.addEventListener("click", (event) => enlarge(view, locate(view, event)));
@@ -102,6 +103,7 @@ function drawPanel(view, place, layer) {
   else if (state.view === "single") drawSingle(view, colour(tile(channel)));
   else drawSheet(view, { channels, selected: channel, tile: (index) => colour(tile(index)) });
   show(view.canvas);
+  keepInSight(view, channel);
   drawBar(view, table, tile(channel).ends);
   const all = layer.numbers.map((_, index) => index);
   const notFinite = all.filter((index) => tile(index).codes.includes(LEVELS));
@@ -245,6 +247,20 @@ function drawSheet(view, { channels, selected, tile }) {
     }
     paintTile(pixels, wide, top + gap, left + gap, { ...tile(index), zoom: grid.zoom });
   }
+}
+
+// A sheet taller than a screen scrolls by itself, so that sliders and colour bar stay; it follows the chosen channel.
+function keepInSight(view, index) {
+  const { scroll, canvas, place } = view;
+  const isTall = place.isSheet && canvas.height > 1.5 * canvas.width;
+  scroll.classList.toggle("fmx-tall", isTall);
+  if (!isTall) return;
+  const [, top, , height] = cellBox(view, { index, row: 0, column: 0 });
+  requestAnimationFrame(() => { // at the first drawing the picture has no size yet
+    const [start, end] = [top, top + height * place.height].map((y) => (y * canvas.clientHeight) / canvas.height);
+    const isSeen = start >= scroll.scrollTop && end <= scroll.scrollTop + scroll.clientHeight;
+    if (!isSeen) scroll.scrollTop = start - scroll.clientHeight / 2;
+  });
 }
 
 function drawSingle(view, one) {
