@@ -198,37 +198,44 @@ def hostile_files(count: int, folder: Path) -> Iterator[str]:
     apart(partial(make_run, path))
     shutil.rmtree(path / "epochs")
     Image.new("L", (60, 60)).save(folder / "picture.png")
-    sweep = folder / "sweep.json"
-    places = {"evaluate": path / "run.json", "predict": path / WEIGHTS, "record": path / RECORDING}
-    calls = {name: [name, str(path)] for name in places} | {"sweep": ["sweep", str(sweep)]}
+    (folder / "set").mkdir()
+    places = {
+        "evaluate": path / "run.json",
+        "predict": path / WEIGHTS,
+        "record": path / RECORDING,
+        "sweep": folder / "sweep.json",
+        "data": folder / "set" / "train-images-idx3-ubyte",
+    }
+    calls = {name: [name, str(path)] for name in ("evaluate", "predict", "record")}
+    calls |= {"sweep": ["sweep", str(places["sweep"])], "data": ["data", "--data", str(folder / "set")]}
     calls["predict"].append(str(folder / "picture.png"))
     os.chdir(folder)
-    cases = list(hostile(places, sweep, folder / "picture.png", path))
+    cases = list(hostile(places, folder / "picture.png"))
     for command, file, name, content in cases[:: -(-len(cases) // count)]:
         with replaced(file, content):
             yield judge(calls[command], f"{command}, {file.name}: {name}")
 
 
-def hostile(places: dict[str, Path], sweep: Path, picture: Path, path: Path) -> Iterator[tuple[str, Path, str, Any]]:
+def hostile(places: dict[str, Path], picture: Path) -> Iterator[tuple[str, Path, str, Any]]:
     """Command, file, name and content of each."""
-    for command, file in (places | {"sweep": sweep}).items():
+    for command, file in places.items():
         for name, content in ANY_FILE.items():
             yield command, file, name, content
     for name, content in ANY_FILE.items():
         yield "predict", picture, name, content
     for name, change in RUN_JSON.items():
-        yield "evaluate", path / "run.json", name, edited(path, change)
+        yield "evaluate", places["evaluate"], name, edited(places["evaluate"], change)
     for name, told in SWEEPS.items():
-        yield "sweep", sweep, name, json.dumps(told).encode()
+        yield "sweep", places["sweep"], name, json.dumps(told).encode()
     for name, make in PICTURES.items():
         yield "predict", picture, name, make()
     for name, make in RECORDINGS.items():
-        yield "record", path / RECORDING, name, make()
+        yield "record", places["record"], name, make()
 
 
-def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
+def edited(file: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
     """A run.json with other values and a right checksum."""
-    content = json.loads((path / "run.json").read_text())
+    content = json.loads(file.read_text())
     change(content)
     return json.dumps(content | {"sha256": digest_json(content)}).encode()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
 def test_a_promise_is_kept(rows: dict[int, dict[str, Any]], promise: int) -> None:
     row = rows[promise]
     assert row["tried"] > 0 and row["failures"] == [] and row["passed"] == row["tried"]
+
+
+def test_the_page_tells_what_was_measured() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "faults.json").read_text())["rows"]
+    page = (ROOT / "docs" / "promises.md").read_text()
+    told = re.findall(r"^\| (\d+) \|.*\| ([\d,]+) of ([\d,]+) \|$", page, re.MULTILINE)
+    numbers = [tuple(int(number.replace(",", "")) for number in row) for row in told]
+    assert numbers == [(row["promise"], row["passed"], row["tried"]) for row in measured]

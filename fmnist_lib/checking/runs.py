@@ -67,6 +67,8 @@ def read(work: Work) -> dict[str, Tensor]:
     weights = run.weights()
     run.model()  # raises where they do not fit
     work.digest, work.fingerprint = storage.digest(weights), fingerprint(weights)
+    if run.unverified:
+        work.say("weights", "amber", run.unverified)
     work.say("weights", "green", f"loaded safely; they fit {run.model_name}; SHA-256 {work.digest[:16]}")
     return weights
 

@@ -213,6 +213,16 @@ def test_an_edited_run_json_is_red_with_and_without_its_checksum(name: str, hone
     assert len(reasons(row)) < 2000 and "Traceback" not in reasons(row)
 
 
+def test_a_run_without_checksums_is_amber(honest: Path) -> None:
+    def forget(content: dict[str, Any]) -> None:
+        content["format"] = 1
+        del content["sha256"], content["files"]
+
+    edit_run(honest / RUN, forget)
+    (row,) = look(honest)
+    assert reasons(row) == "" and "cannot be verified" in reasons(row, "amber")
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_red(name: str, honest: Path) -> None:
     forge, reason = FORGERIES[name]
