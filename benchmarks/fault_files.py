@@ -209,11 +209,10 @@ def hostile_files(count: int, folder: Path) -> Iterator[str]:
     calls = {name: [name, str(path)] for name in ("evaluate", "predict", "record")}
     calls |= {"sweep": ["sweep", str(places["sweep"])], "data": ["data", "--data", str(folder / "set")]}
     calls["predict"].append(str(folder / "picture.png"))
-    os.chdir(folder)
     cases = list(hostile(places, folder / "picture.png"))
     for command, file, name, content in cases[:: -(-len(cases) // count)]:
         with replaced(file, content):
-            yield judge(calls[command], f"{command}, {file.name}: {name}")
+            yield judge(calls[command], folder, f"{command}, {file.name}: {name}")
 
 
 def hostile(places: dict[str, Path], picture: Path) -> Iterator[tuple[str, Path, str, Any]]:
@@ -263,9 +262,14 @@ class replaced:
             self.aside.replace(self.path)
 
 
-def judge(call: list[str], what: str) -> str:
-    """What a command does with a hostile file that it should not."""
-    ended = apart(partial(cli.main, call), patience=4 * SECONDS)
+def judge(call: list[str], folder: Path, what: str) -> str:
+    """What a command, called in that folder, does with a hostile file that it should not."""
+
+    def act() -> int:
+        os.chdir(folder)
+        return cli.main(call)
+
+    ended = apart(act, patience=4 * SECONDS)
     faults = []
     if ended.error or "Traceback" in ended.printed:
         faults.append(f"ends in {ended.error or ended.printed[-300:]}")
@@ -273,7 +277,7 @@ def judge(call: list[str], what: str) -> str:
         faults.append(f"exit {ended.result}: {ended.printed[-300:]}")
     if ended.seconds > SECONDS or ended.memory > GIGABYTES:
         faults.append(f"takes {ended.seconds:.1f} s and {ended.memory:.1f} GiB")
-    if Path("executed").exists():
+    if (folder / "executed").exists():
         faults.append("ran code")
     return f"{what}: {'; '.join(faults)}" if faults else ""
 

@@ -222,7 +222,6 @@ def go_on(path: Path) -> list[str]:
 
 def boundaries(count: int, folder: Path) -> Iterator[str]:
     """Stop after every epoch of every kind of training, and go on in another process."""
-    precision.make_plan = lambda *_, **__: precision.Plan(mixed=True)  # else a clock decides, and not twice alike
     recipes = [TINY, replace(TINY, ema=0.9), replace(TINY, flip=True, crop=2, erase=0.5)]
     for name in RECIPES:
         recipe = find_recipe(name, "alexnet")
@@ -245,6 +244,7 @@ def train_until(path: Path, *, recipe: Recipe, threads: int, stop: int = -1) -> 
         if training.epoch == stop:
             raise KeyboardInterrupt
 
+    precision.make_plan = lambda *_, **__: precision.Plan(mixed=True)  # else a clock decides, and not twice alike
     torch.set_num_threads(threads)
     return train(path, recipe=recipe, on_epoch=[leave])
 
@@ -284,7 +284,7 @@ def kernels(count: int, folder: Path) -> Iterator[str]:
         cell = CELL.format(here=str(Path(__file__).parent), path=str(path))
         manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"])
         try:
-            client.execute_interactive("import fmnist_lib; fmnist_lib.train_or_load", timeout=120)
+            client.execute_interactive("import fmnist_lib; _ = fmnist_lib.train_or_load", timeout=120)
             client.execute(cell)
             time.sleep(random_.uniform(0, 2 * whole.seconds))
             if number % 3 == 2:

@@ -1,5 +1,6 @@
 """The filled report: its sentences follow the runs' files, and what is lacking is named."""
 
+import json
 import re
 import shutil
 import warnings
