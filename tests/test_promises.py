@@ -18,7 +18,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """What came of it, by the promise's number; a process of its own, since one with threads cannot fork."""
     file = tmp_path_factory.mktemp("faults") / "faults.json"
     command = [sys.executable, "benchmarks/faults.py", "--short", "--out", str(file)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=600)
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=1500)
     return {row["promise"]: row for row in json.loads(file.read_text())["rows"]}
 
 
