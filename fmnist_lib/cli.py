@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return show(json.dumps(result) if options.json else options.describe(result)) if is_first() else 0
+    code = show(json.dumps(result) if options.json else options.describe(result)) if is_first() else 0
+    return code or int(bool(result.get("failed")))
 
 
 def show(text: str) -> int:
@@ -253,9 +254,9 @@ def describe_group(runs: Sequence[Run], split: str, site: Site) -> dict[str, Any
 
 
 def run_predict(options: argparse.Namespace) -> dict[str, Any]:
-    """Class probabilities for each picture; a file that is no picture ends the command."""
+    """What each picture shows; a file that is no picture is told of beside the others' answers."""
     answers = measure.predict_pictures(Run.load(options.path), options.images, device=options.device)
-    return {"run": str(options.path), "predictions": answers}
+    return {"run": str(options.path), "predictions": answers, "failed": sum("error" in each for each in answers)}
 
 
 def run_record(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fmnist_lib.checking.findings import as_table
+from fmnist_lib.runs import measure
 
 
 def describe_data(result: dict[str, Any]) -> str:
@@ -38,12 +39,26 @@ def describe_figures(result: dict[str, Any]) -> str:
 
 
 def describe_predict(result: dict[str, Any]) -> str:
-    """For people: the three likeliest classes of each picture."""
-    lines = []
-    for answer in result["predictions"]:
-        ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-        lines.append(f"{answer['image']}: " + ", ".join(f"{name} {share:.1%}" for name, share in ranked))
-    return "\n".join(lines)
+    """For people: each picture's answer, and why it is in doubt."""
+    return "\n\n".join(map(describe_answer, result["predictions"]))
+
+
+def describe_answer(answer: dict[str, Any]) -> str:
+    """For people: the input as the network saw it, the three likeliest classes, and the doubts."""
+    if "error" in answer:
+        return f"error: {answer['error']}"
+    likeliest, *doubts = measure.in_words(answer)
+    return "\n".join([sketch(answer["input"]), f"{answer['image']}: {likeliest}", *doubts])
+
+
+SHADES = " .:-=+*#%@"  # from background to brightest
+
+
+def sketch(rows: list[list[int]]) -> str:
+    """A picture in letters, one for two pixels above each other, since a letter is twice as high as wide."""
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    lines = ("".join(SHADES[(a + b) * len(SHADES) // 512] for a, b in zip(*pair, strict=True)) for pair in pairs)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def describe_record(result: dict[str, Any]) -> str:

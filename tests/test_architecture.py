@@ -28,13 +28,13 @@ ROOMS = {
     "report": {*BELOW, "explorer", "runs"},
     "course": {*BELOW, "explorer", "runs"},  # checks need little of ours: what they compare with is computed anew
     "checking": {*BELOW, "runs"},
-    "wording": {"checking"},
+    "wording": {"checking", "runs"},
     "cli": {*BELOW, "explorer", "runs", "report", "checking", "course", "wording"},
     "__main__": {"cli"},
 }
 # What is not the standard library, torch or numpy -> the only rooms and files that import it.
 OTHERS = {
-    "PIL": {"data/pictures.py", "explorer"},
+    "PIL": {"data/pictures.py", "visualisers/confusions.py", "explorer"},
     "filelock": {"data/download.py", "runs/lock.py"},
     "safetensors": {"runs/storage.py"},
     "tqdm": {"runs/progress.py"},
@@ -45,10 +45,10 @@ OTHERS = {
     "ray": {"runs/sweep.py"},
     "matplotlib": {"visualisers/plots.py"},
     "seaborn": {"visualisers/plots.py"},
-    "anywidget": {"explorer"},
+    "anywidget": {"explorer", "course/own_picture.py"},
     "ipywidgets": {"explorer"},
     "tomli": {"report/details.py"},
-    "traitlets": {"explorer", "report"},
+    "traitlets": {"explorer", "report", "course/own_picture.py"},
     "nbformat": {"report", "course"},
     **{name: {"report"} for name in ("bleach", "jinja2", "latex2mathml", "nbclient", "nbconvert", "pygments", "tomli")},
 }

@@ -120,6 +120,28 @@ def test_predict_gives_probabilities(smoke_run: Run, tmp_path: Path, capsys: pyt
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_predict_shows_what_it_saw_and_doubts(
+    smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each picture is answered, whatever the others are; its input is what the network saw, its doubts are said."""
+    images, _ = data.load("test", dataset="tiny")
+    for number in (0, 1):
+        Image.fromarray(images[number, 0].numpy()).save(tmp_path / f"{number}.png")
+    Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
+    files = [tmp_path / name for name in ("0.png", "blank.png", "1.png")]
+    arguments = ["predict", str(smoke_run.path), *map(str, files), "--device", "cpu"]
+    assert command_line.main([*arguments, "--json"]) == 1
+    first, blank, second = json.loads(capsys.readouterr().out)["predictions"]
+    assert "shows nothing" in blank["error"] and "probabilities" not in blank
+    limit = smoke_run.evaluation["val"]["doubt_below"]
+    for number, found in ((0, first), (1, second)):
+        assert found["input"] == images[number, 0].tolist()
+        assert bool(found["doubts"]) == (max(found["probabilities"].values()) < limit)
+    assert command_line.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert said.count("blank.png shows nothing") == 1 and "@" in said and "0.png: " in said and "1.png: " in said
+
+
 def test_record_remakes_the_recording_from_the_stored_epochs(
     smoke_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

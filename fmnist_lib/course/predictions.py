@@ -16,7 +16,8 @@ def predict(name: str, prediction: str = "", *, choices: Sequence[str] = ()) -> 
     prediction = str(prediction).strip()
     if not prediction:
         MADE.pop(name, None)
-        print("Type what you expect between the quotes" + (f": {' or '.join(choices)}." if choices else "."))
+        wanted = "one of these" if choices else "what you expect"
+        print(f"Type {wanted} between the quotes.", *choices, sep="\n    ")
         return
     if choices and prediction not in choices:
         raise PredictionError(f"{prediction!r} is none of the choices: {', '.join(choices)}")

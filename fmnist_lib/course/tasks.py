@@ -213,3 +213,119 @@ def relative_change(answer: Any, generator: Generator) -> None:
         right = ((after - before).square().sum() / before.square().sum()).sqrt().item()
         given = call(answer, before.clone(), after.clone(), task="relative_change")
         expect_number(given, right, what="relative_change(before, after)")
+
+
+@task(hint="for every filter square its gradient and add up; then (sum of these)^2 / (filters * sum of their squares).")
+def filter_spread(answer: Any, generator: Generator) -> None:
+    """`filter_spread(gradient)`: floats (O, I, H, W) to a number, 1 when all O filters share alike, 1/O for one."""
+    for filters in (1, whole(generator, 2, 9)):
+        gradient = (
+            torch.randn(filters, 3, 2, 5, generator=generator) * torch.arange(1, filters + 1)[:, None, None, None]
+        )
+        energies = [float((each**2).sum()) for each in gradient.double()]
+        right = sum(energies) ** 2 / (filters * sum(energy**2 for energy in energies))
+        expect_number(call(answer, gradient.clone(), task="filter_spread"), right, what="filter_spread")
+
+
+@task(
+    hint="count the images that the first alone got right and those that the second alone did; no p is larger than 1."
+)
+def sign_test(answer: Any, generator: Generator) -> None:
+    """`sign_test(first, second)`: bool (N,) twice, whether each was right, to the p of McNemar's exact test."""
+    cases = [(torch.rand(60, generator=generator) < 0.9, torch.rand(60, generator=generator) < 0.6) for _ in range(3)]
+    same = torch.rand(20, generator=generator) < 0.5
+    for first, second in [*cases, (same, same)]:
+        wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
+        total, likely = wins + losses, [1.0]
+        for _ in range(total):  # the chances of 0, 1, ... heads, coin by coin
+            likely = [(a + b) / 2 for a, b in zip([0.0, *likely], [*likely, 0.0], strict=True)]
+        right = min(1.0, 2 * sum(likely[max(wins, losses) :]))
+        expect_number(call(answer, first.clone(), second.clone(), task="sign_test"), right, what="sign_test")
+
+
+@task(hint="subtract seed by seed; the half width is t times the standard deviation (n - 1) over the root of n.")
+def effect(answer: Any, generator: Generator) -> None:
+    """`effect(changed, chosen, t)`: accuracies (n,) by seed twice to the mean difference and its half width."""
+    count, t = whole(generator, 3, 8), 2 + 2 * float(torch.rand((), generator=generator))
+    changed, chosen = torch.rand(2, count, generator=generator, dtype=torch.float64)
+    differences = [float(a - b) for a, b in zip(changed, chosen, strict=True)]
+    mean = sum(differences) / count
+    deviation = (sum((each - mean) ** 2 for each in differences) / (count - 1)) ** 0.5
+    given = call(answer, changed.clone(), chosen.clone(), t, task="effect")
+    expect_pair(given, (mean, t * deviation / count**0.5), task="effect", names=("the mean", "the half width"))
+
+
+@task(hint="(1 - share) for the label, and share / 10 more for each of the ten classes.")
+def smooth_labels(answer: Any, generator: Generator) -> None:
+    """`smooth_labels(labels, share)`: int64 (N,) to the probabilities that are learned, floats (N, 10)."""
+    labels, share = torch.randint(0, 10, (12,), generator=generator), float(torch.rand((), generator=generator))
+    right = torch.full((12, 10), share / 10)
+    for row, label in enumerate(labels.tolist()):
+        right[row, label] += 1 - share
+    expect_tensor(call(answer, labels.clone(), share, task="smooth_labels"), right, what="smooth_labels")
+
+
+@task(hint="up to warmup * steps it is lr * step / (warmup * steps); from there a straight line to 0 at the end.")
+def learning_rate(answer: Any, generator: Generator) -> None:
+    """`learning_rate(step, steps, lr, warmup)`: a rise over the share `warmup` of all steps, then a fall to 0."""
+    steps, lr = 100 * whole(generator, 2, 9), float(torch.rand((), generator=generator)) + 0.1
+    peak = steps * whole(generator, 1, 5) // 10
+    for step in (0, peak // 3, peak, (peak + steps) // 2, steps):
+        right = lr * step / peak if step <= peak else lr * (steps - step) / (steps - peak)
+        given = call(answer, step, steps, lr, peak / steps, task="learning_rate")
+        expect_number(given, right, what=f"learning_rate at step {step} of {steps}")
+
+
+@task(hint="the accuracy is right / images; its standard error the root of accuracy * (1 - accuracy) / images.")
+def interval(answer: Any, generator: Generator) -> None:
+    """`interval(right, images)`: how many were right, of how many, to the accuracy two standard errors down and up."""
+    for _ in range(2):
+        images = whole(generator, 500, 20_000)
+        right = images * whole(generator, 60, 97) // 100
+        error = (right * (images - right) / images**3) ** 0.5
+        ends = right / images - 2 * error, right / images + 2 * error
+        expect_pair(call(answer, right, images, task="interval"), ends, task="interval", names=("low", "high"))
+
+
+@task(hint="for every image add one at the place of its label (row) and its answer (column).")
+def confusion_matrix(answer: Any, generator: Generator) -> None:
+    """`confusion_matrix(labels, answers)`: int64 (N,) twice to counts (10, 10), rows true, columns answered."""
+    labels, answers = torch.randint(0, 10, (2, 300), generator=generator)
+    right = torch.zeros(10, 10)
+    for label, said in zip(labels.tolist(), answers.tolist(), strict=True):
+        right[label, said] += 1
+    given = call(answer, labels.clone(), answers.clone(), task="confusion_matrix")
+    expect_tensor(given, right, what="confusion_matrix")
+
+
+@task(
+    hint="for each bin that is not empty: its share of the images times |its accuracy - its mean certainty|; then add."
+)
+def calibration_error(answer: Any, generator: Generator) -> None:
+    """`calibration_error(certainty, right)`: floats and bool (N,) to the error over ten equal bins."""
+    certainty = 0.3 + 0.7 * torch.rand(400, generator=generator, dtype=torch.float64)  # so that some bins are empty
+    is_right = torch.rand(400, generator=generator) < 0.65  # too unsure in some bins and too sure in others
+    total = 0.0
+    for number in range(10):
+        rows = [i for i, value in enumerate(certainty.tolist()) if number / 10 < value <= (number + 1) / 10]
+        total += abs(sum(float(is_right[i]) - float(certainty[i]) for i in rows)) / 400
+    given = call(answer, certainty.clone(), is_right.clone(), task="calibration_error")
+    expect_number(given, total, what="calibration_error")
+
+
+@task(hint="the mean over the networks first, then the likeliest class of each image.")
+def ask_together(answer: Any, generator: Generator) -> None:
+    """`ask_together(probabilities)`: floats (networks, N, K) to the answers of all networks together, int64 (N,)."""
+    probabilities = torch.rand(3, 50, 10, generator=generator).pow(3)
+    probabilities /= probabilities.sum(2, keepdim=True)
+    totals = probabilities[0] + probabilities[1] + probabilities[2]
+    right = torch.tensor([max(range(10), key=row.__getitem__) for row in totals.tolist()])
+    expect_tensor(call(answer, probabilities.clone(), task="ask_together"), right, what="ask_together")
+
+
+def expect_pair(given: Any, right: tuple[float, float], *, task: str, names: tuple[str, str]) -> None:
+    """Raise NotYet unless these are two numbers, and the right ones up to rounding."""
+    if type(given) is not tuple or len(given) != 2:
+        raise NotYet(f"{task} should return two numbers, {names[0]} and {names[1]}, and gives {describe(given)}.")
+    for value, expected, name in zip(given, right, names, strict=True):
+        expect_number(value, expected, what=f"{name} of {task}")

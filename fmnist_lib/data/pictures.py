@@ -7,12 +7,14 @@ longest edge to 28, sharpen with a Gaussian of radius 1, centre on 28x28, negate
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from fmnist_lib.data.doubts import find_doubts
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import read_file
 
@@ -30,28 +32,47 @@ class PictureError(LabError):
     """A file that cannot be read as a picture of one object; the message says why and what to do."""
 
 
-def read_picture(path: Path | str) -> Tensor:
-    """Read a picture of one object on a plain background as uint8 (1, 28, 28), as the set would show it.
+class Picture(NamedTuple):
+    """What a network is shown of a picture, uint8 (1, 28, 28), and in sentences why it may not be what was meant."""
 
-    The object may be darker or lighter than its background, which becomes 0. A picture of 28x28 on a dark background
-    is taken for one of the set and passed unchanged. Raises PictureError: no such file, not a picture, truncated,
-    larger than Pillow allows, or nothing to see.
+    image: Tensor
+    doubts: list[str]
+
+
+def read_picture(path: Path | str) -> Tensor:
+    """What `look_at_picture` makes of a file, uint8 (1, 28, 28), without its doubts."""
+    return look_at_picture(path).image
+
+
+def look_at_picture(source: Path | str | bytes, *, name: str = "the picture") -> Picture:
+    """A picture of one object on a plain background as the set would show it, and what is doubtful about it.
+
+    `source` is a file, or what is in one, which messages then call by `name`. The object may be darker or lighter than
+    its background, which becomes 0. A picture of 28x28 on a dark background is taken for one of the set and passed
+    unchanged, without doubts. Raises PictureError: no such file, not a picture, truncated, larger than Pillow allows,
+    or nothing to see.
     """
-    grey = np.asarray(_to_grey(_open(Path(path))))
+    if isinstance(source, bytes):
+        file: Path | BytesIO = BytesIO(source)
+    else:
+        file, name = Path(source), str(source)
+        if file.is_dir():
+            raise PictureError(f"{name} is a folder: name one picture file in it")
+    grey = np.asarray(_to_grey(_open(file, name)))
     background = _background(grey)
     if np.abs(grey - background).max() <= CLOSENESS:
-        raise PictureError(f"{path} shows nothing: all of it is as bright as its corners. Choose another picture")
+        raise PictureError(f"{name} shows nothing: all of it is as bright as its corners. Choose another picture")
     if grey.shape == (SIDE, SIDE) and background < 128:
-        return torch.from_numpy(grey.copy()).unsqueeze(0)
-    return torch.from_numpy(_fit(_object(grey, background))).unsqueeze(0)
+        return Picture(torch.from_numpy(grey.copy()).unsqueeze(0), [])
+    signal = _signal(grey, background)
+    image = torch.from_numpy(_fit(_object(signal))).unsqueeze(0)
+    return Picture(image, find_doubts(signal > CLOSENESS, [float(np.median(each)) for each in _corners(grey)]))
 
 
-def _open(path: Path) -> Image.Image:
+def _open(file: Path | BytesIO, name: str) -> Image.Image:
     """Decode the first frame, upright. A large JPEG is decoded at a fraction of its size, which is quick."""
-    if path.is_dir():
-        raise PictureError(f"{path} is a folder: name one picture file in it")
     try:
-        content = read_file(path, most=LARGEST)
+        content = file.getvalue() if isinstance(file, BytesIO) else read_file(file, most=LARGEST)
         Image.init()  # Pillow's formats depend on its version
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, of broken metadata
@@ -62,15 +83,15 @@ def _open(path: Path) -> Image.Image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
-        raise PictureError(f"{path} does not exist: check the name and the folder") from None
+        raise PictureError(f"{name} does not exist: check the name and the folder") from None
     except MemoryError:
-        raise PictureError(f"{path} needs more memory than there is: make it smaller first") from None
+        raise PictureError(f"{name} needs more memory than there is: make it smaller first") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{path} has too many pixels to open safely: make it smaller first") from None
+        raise PictureError(f"{name} has too many pixels to open safely: make it smaller first") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{path} is not a picture, or little is left of it: use a PNG or JPEG file") from None
+        raise PictureError(f"{name} is not a picture, or little is left of it: use a PNG or JPEG file") from None
     except Exception as problem:  # on broken files Pillow's decoders raise whatever their formats suggest
-        raise PictureError(f"{path} cannot be read: {problem}. Save or download it again") from None
+        raise PictureError(f"{name} cannot be read: {problem}. Save or download it again") from None
 
 
 def _pixel_bytes(mode: str) -> int:
@@ -104,19 +125,27 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _background(grey: np.ndarray) -> float:
     """The median of the four corners: an object often touches the middle of an edge, seldom the corners."""
+    return float(np.median(_corners(grey)))
+
+
+def _corners(grey: np.ndarray) -> list[np.ndarray]:
+    """The four corners, each an eighth of the shorter edge wide: top left, top right, bottom left, bottom right."""
     side = max(1, min(grey.shape) // 8)
-    ends = np.r_[:side, -side:0]
-    return float(np.median(grey[np.ix_(ends, ends)]))
+    return [grey[rows, columns] for rows in (np.s_[:side], np.s_[-side:]) for columns in (np.s_[:side], np.s_[-side:])]
 
 
-def _object(grey: np.ndarray, background: float) -> np.ndarray:
-    """The object alone, cropped, uint8 (H, W): 0 where it is as the background, 255 where it differs most.
+def _signal(grey: np.ndarray, background: float) -> np.ndarray:
+    """The object alone, (H, W): about 0 where it is as the background, and above where it differs.
 
     On a white background this negates, as the set did. A pale object on a darker background is left as it is.
     """
     difference = grey - background
     visible = np.abs(difference) > CLOSENESS
-    signal = difference if difference[visible].sum() > 0 else -difference
+    return difference if difference[visible].sum() > 0 else -difference
+
+
+def _object(signal: np.ndarray) -> np.ndarray:
+    """The object, cropped, uint8 (H, W): 255 where it differs most from its background."""
     rows, columns = (np.flatnonzero((signal > CLOSENESS).any(axis=axis)) for axis in (1, 0))
     return _stretch(signal[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 

@@ -32,6 +32,7 @@ def measure_run(run: Run, splits: Sequence[str], *, site: Site = HERE) -> None:
 def evaluate_runs(runs: Sequence[Run], split: str, *, site: Site = HERE) -> dict[str, Any]:
     """Accuracy, loss, per-class accuracy and confusion matrix of stored weights on a split; several are asked together.
 
+    Of validation images "doubt_below" is the probability below which an answer is in doubt (`Evaluation.doubt_below`).
     For recipes that train on mirror images "flip" has accuracy and loss with flip test-time augmentation.
     Raises RunError for runs of different data sets.
     """
@@ -56,6 +57,8 @@ def evaluate_runs(runs: Sequence[Run], split: str, *, site: Site = HERE) -> dict
         "per_class": dict(zip(data.CLASSES, result.per_class, strict=True)),
         "confusion": result.confusion.tolist(),
     }
+    if split == "val":
+        figures["doubt_below"] = result.doubt_below
     if result.flipped:
         figures["flip"] = {"accuracy": result.flipped.accuracy, "loss": result.flipped.loss}
     return figures
@@ -72,13 +75,52 @@ def accuracies(run: Run) -> dict[str, float]:
 
 
 def predict_pictures(run: Run, paths: Sequence[Path], *, device: str = "auto") -> list[dict[str, Any]]:
-    """Class probabilities of picture files, each made 28x28 as the set was. Raises PictureError."""
-    images = torch.stack([data.read_picture(path) for path in paths])
-    probabilities = predict(run.model(), images, device=device).tolist()
-    return [
-        {"image": str(path), "probabilities": dict(zip(data.CLASSES, row, strict=True))}
-        for path, row in zip(paths, probabilities, strict=True)
-    ]
+    """What a run's network makes of picture files, each made 28x28 as the set was; in the order of the files.
+
+    Each answer has `image`, the file's name, and `probabilities`, `doubts` in sentences and `input`, what the network
+    saw, as rows of bytes; or, of a file that cannot be read, `error` alone. Raises PictureError where none can be.
+    """
+    pictures = {path: read_or_say(path) for path in paths}
+    read = {path: picture for path, picture in pictures.items() if isinstance(picture, data.Picture)}
+    if not read:
+        raise data.PictureError("\n".join(str(problem) for problem in pictures.values()))
+    rows = predict(run.model(), torch.stack([picture.image for picture in read.values()]), device=device)
+    answers = {path: answer(run, read[path], row) for path, row in zip(read, rows, strict=True)}
+    return [{"image": str(path)} | answers.get(path, {"error": str(pictures[path])}) for path in paths]
+
+
+def read_or_say(path: Path) -> data.Picture | data.PictureError:
+    """A picture, or why it is none: one that cannot be read must not keep the others from being answered."""
+    try:
+        return data.look_at_picture(path)
+    except data.PictureError as problem:
+        return problem
+
+
+def answer(run: Run, picture: data.Picture, probabilities: Tensor) -> dict[str, Any]:
+    """Probabilities (K,) of a picture by class, why to doubt them, and what the network saw."""
+    doubts = [*picture.doubts, *doubt_answer(run, float(probabilities.max()))]
+    named = dict(zip(data.CLASSES, probabilities.tolist(), strict=True))
+    return {"probabilities": named, "doubts": doubts, "input": picture.image[0].tolist()}
+
+
+def in_words(answer: dict[str, Any]) -> list[str]:
+    """The three likeliest classes in a line, and each doubt in one of its own."""
+    ranked = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+    likeliest = ", ".join(f"{name} {share:.1%}" for name, share in ranked)
+    return [likeliest, *(f"in doubt: {doubt}" for doubt in answer["doubts"])]
+
+
+def doubt_answer(run: Run, confidence: float) -> list[str]:
+    """A sentence where a network's validation answers of so little confidence were often wrong, else none.
+
+    A run that was measured by an earlier version has no such limit; `evaluate --split val` shows it.
+    """
+    limit = run.evaluation.get("val", {}).get("doubt_below", 0.0)
+    if confidence >= limit:
+        return []
+    often = f"at least one in {evaluation.ONE_IN}"
+    return [f"the network is unsure: of its validation answers below {limit:.0%} {often} was wrong"]
 
 
 def predict(model: nn.Module, images: Tensor, *, device: str = "auto") -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from fmnist_lib.errors import LabError
 from fmnist_lib.runs.storage import RunError
 from fmnist_lib.training.parallel import ALONE, World
 
@@ -35,6 +36,14 @@ def home() -> Path:
             raise RunError(f"FMNIST_HOME, {chosen}: {error}") from error
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "checkpoints").is_dir()), here)
+
+
+def stored(path: str) -> Path:
+    """A part of the lab, such as benchmarks/claims.json: in `home`, else beside the library. Raises LabError."""
+    places = [home() / path, Path(__file__).parents[2] / path]
+    if found := next((place for place in places if place.exists()), None):
+        return found
+    raise LabError(f"{path} comes with the lab and is not in {places[0].parent}: start Jupyter in the lab's folder")
 
 
 def run_name(model_name: str, recipe_name: str, *, seed: int = 0) -> str:

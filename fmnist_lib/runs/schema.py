@@ -87,7 +87,7 @@ def is_evaluation(value: Any) -> bool:
 def are_figures(value: Any) -> bool:
     """What `measure.evaluate_runs` gives; whether the parts agree is for `check` to say."""
     parts = {"images", "accuracy", "loss", "per_class", "confusion"}
-    if not isinstance(value, dict) or not parts <= set(value) <= parts | {"flip"}:
+    if not isinstance(value, dict) or not parts <= set(value) <= parts | {"flip", "doubt_below"}:
         return False
     confusion, flip = value["confusion"], value.get("flip", {"accuracy": 0, "loss": 0})
     return (
@@ -96,6 +96,7 @@ def are_figures(value: Any) -> bool:
         and sum(map(sum, confusion)) == value["images"] > 0
         and is_share(value["accuracy"])
         and is_number(value["loss"])
+        and is_share(value.get("doubt_below", 0))
         and is_dict(value["per_class"], lambda name: name in CLASSES, is_share)
         and set(value["per_class"]) == set(CLASSES)
         and isinstance(flip, dict)

@@ -15,16 +15,21 @@ from torch.nn import functional
 from fmnist_lib.training.devices import memory_format
 from fmnist_lib.training.parallel import ALONE, World
 
+BINS = 100  # of equal width, for the probabilities that a network gives to its own answers
+ONE_IN, FEWEST = 3, 20  # one wrong answer in so many is much, and it takes some answers to say so
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """The mean loss over the images and the confusion matrix, int64 (K, K): rows true, columns predicted.
 
+    `certainty`, int64 (BINS, 2), counts the wrong and the right answers by the probability that the network gave them.
     `flipped` is the same with flip test-time augmentation, where that was asked for.
     """
 
     loss: float
     confusion: Tensor
+    certainty: Tensor
     flipped: "Evaluation | None" = None
 
     @property
@@ -41,6 +46,13 @@ class Evaluation:
     def per_class(self) -> list[float]:
         """The share of each class's images that was recognised, 0 to 1."""
         return (self.confusion.diagonal() / self.confusion.sum(1).clamp(min=1)).tolist()
+
+    @property
+    def doubt_below(self) -> float:
+        """The highest probability, in hundredths, below which at least one answer in `ONE_IN` is wrong; 0 for none."""
+        wrong, right = self.certainty.cumsum(0).T
+        is_often = (ONE_IN * wrong >= wrong + right) & (wrong + right >= FEWEST)
+        return (int(is_often.nonzero().max()) + 1) / BINS if is_often.any() else 0.0
 
 
 class Ensemble(nn.Module):
@@ -61,18 +73,22 @@ class Tally:
     def __init__(self) -> None:
         self.loss = torch.zeros((), dtype=torch.float64)
         self.counts = torch.zeros(1, dtype=torch.int64)  # as long as there are pairs of classes, from the first batch
+        self.certainty = torch.zeros(2 * BINS, dtype=torch.int64)
 
     def add(self, logits: Tensor, y: Tensor) -> None:
         """The scores (N, K) of one more batch."""
         logits, num_classes = logits.cpu(), logits.shape[1]
         self.loss += functional.cross_entropy(logits.double(), y, reduction="sum")
         self.counts = self.counts + (y * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2)
+        bins = (logits.double().softmax(1).amax(1) * BINS).long().clamp(max=BINS - 1)
+        self.certainty += (2 * bins + (logits.argmax(1) == y)).bincount(minlength=2 * BINS)
 
     def conclude(self, world: World) -> Evaluation:
         """The result over all ranks."""
         counts, loss = world.sum(self.counts), world.sum(self.loss)
         num_classes = math.isqrt(len(counts))
-        return Evaluation(loss.item() / int(counts.sum()), counts.reshape(num_classes, num_classes))
+        certainty = world.sum(self.certainty).reshape(BINS, 2)
+        return Evaluation(loss.item() / int(counts.sum()), counts.reshape(num_classes, num_classes), certainty)
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable
+from math import comb
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -59,6 +60,40 @@ def with_sigmoid(model: nn.Module) -> nn.Module:
     return model
 
 
+def sign_test(first: torch.Tensor, second: torch.Tensor) -> float:
+    wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
+    total = wins + losses
+    return min(1.0, 2 * sum(comb(total, k) for k in range(max(wins, losses), total + 1)) / 2**total)
+
+
+def effect(changed: torch.Tensor, chosen: torch.Tensor, t: float) -> tuple[float, float]:
+    differences = changed - chosen
+    return differences.mean().item(), t * differences.std().item() / len(differences) ** 0.5
+
+
+def learning_rate(step: int, steps: int, lr: float, warmup: float) -> float:
+    return lr * min(step / (warmup * steps), (steps - step) / (steps - warmup * steps))
+
+
+def interval(right: int, images: int) -> tuple[float, float]:
+    accuracy = right / images
+    error = (accuracy * (1 - accuracy) / images) ** 0.5
+    return accuracy - 2 * error, accuracy + 2 * error
+
+
+def calibration_error(certainty: torch.Tensor, right: torch.Tensor) -> float:
+    bins = (certainty * 10).ceil()
+    chosen = [bins == number for number in bins.unique()]
+    return sum(
+        ((right[rows].float().mean() - certainty[rows].mean()).abs() * rows.float().mean()).item() for rows in chosen
+    )
+
+
+def filter_spread(gradient: torch.Tensor) -> float:
+    energies = gradient.pow(2).sum((1, 2, 3))
+    return float(energies.sum() ** 2 / (len(energies) * (energies**2).sum()))
+
+
 RIGHT: dict[str, Any] = {
     "count_batches": lambda count, size: (count + size - 1) // size,
     "class_averages": lambda images, labels: torch.stack([images[labels == i].float().mean(0)[0] for i in range(10)]),
@@ -73,6 +108,15 @@ RIGHT: dict[str, Any] = {
     "count_layers": lambda depths: 2 * sum(depths) + 2,
     "multiplications": lambda inputs, outputs, kernel, size: inputs * outputs * kernel**2 * size**2,
     "relative_change": lambda before, after: (after - before).norm() / before.norm(),
+    "filter_spread": filter_spread,
+    "sign_test": sign_test,
+    "effect": effect,
+    "smooth_labels": lambda labels, share: (1 - share) * functional.one_hot(labels, 10) + share / 10,
+    "learning_rate": learning_rate,
+    "interval": interval,
+    "confusion_matrix": lambda labels, answers: (10 * labels + answers).bincount(minlength=100).view(10, 10),
+    "calibration_error": calibration_error,
+    "ask_together": lambda probabilities: probabilities.mean(0).argmax(1),
 }
 
 
@@ -173,6 +217,16 @@ def test_no_check_is_fooled_and_none_ends_otherwise_than_in_a_hint(name: str, ch
         ("listen", leaves_hook, "stays"),
         ("listen", by_library, "library"),
         ("listen", lambda model, layer, x: model[1](model[0](x)), "detach"),
+        ("filter_spread", lambda gradient: float(gradient.norm()), "too large"),
+        ("sign_test", lambda first, second: sign_test(first, second) / 2, "too small"),
+        ("effect", lambda changed, chosen, t: (float((changed - chosen).mean()), 0.0), "the half width .* too small"),
+        ("effect", lambda changed, chosen, t: float((changed - chosen).mean()), "two numbers"),
+        ("smooth_labels", lambda labels, share: functional.one_hot(labels, 10).float(), "values differ"),
+        ("learning_rate", lambda step, steps, lr, warmup: lr * (1 - step / steps), "at step 0 .* too large"),
+        ("interval", lambda right, images: (right / images, right / images), "low of interval .* too large"),
+        ("confusion_matrix", lambda labels, said: RIGHT["confusion_matrix"](said, labels), "values differ"),
+        ("calibration_error", lambda certainty, right: abs(float(right.double().mean() - certainty.mean())), "small"),
+        ("ask_together", lambda probabilities: probabilities[0].argmax(1), "values differ"),
     ],
 )
 def test_what_is_wrong_is_told(name: str, answer: Callable[..., Any], told: str) -> None:
@@ -227,7 +281,8 @@ def test_a_prediction_is_kept_and_looked_back_at(capsys: pytest.CaptureFixture[s
     look_back("kernels")
     predict("kernels", "edges", choices=["noise", "edges"])
     look_back("kernels")
-    said = capsys.readouterr().out.splitlines()
-    assert "noise or edges" in said[0] and "no prediction" in said[1] and said[3] == "You expected: edges"
+    asked, *choices, unanswered, kept, answer = capsys.readouterr().out.splitlines()
+    assert "one of these" in asked and [choice.strip() for choice in choices] == ["noise", "edges"]
+    assert "no prediction" in unanswered and kept == "Kept: edges" and answer == "You expected: edges"
     with pytest.raises(PredictionError, match="noise, edges"):
         predict("kernels", "clothes", choices=["noise", "edges"])

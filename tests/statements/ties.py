@@ -127,6 +127,12 @@ def outputs(run: str, layers: tuple[str, ...], count: int, is_trained: bool = Tr
 
 
 @reader
+def stored_probabilities(run: str) -> NDArray[np.float32]:
+    """What a run's network answers for the test images, as benchmarks/answers.npz keeps it, (N, 10)."""
+    return np.load(ROOT / "benchmarks" / "answers.npz")[run].astype(np.float32)
+
+
+@reader
 def parameters(model: str, *parts: str) -> int:
     """How many parameters a network has, or a part of it."""
     network = models.build(model)

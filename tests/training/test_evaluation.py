@@ -42,6 +42,19 @@ def test_evaluation_against_a_loop_over_images() -> None:
     assert result.per_class == pytest.approx((confusion.diagonal() / 4).tolist())
 
 
+def test_answers_are_in_doubt_below_the_probability_at_which_one_in_three_is_wrong() -> None:
+    """Certainties in steps of 2 %, ten answers each: the less certain half has its share of errors, then none."""
+    top = torch.arange(50, 100, 2).repeat_interleave(10) / 100 + 0.005
+    is_wrong = torch.arange(250) % 10 < torch.where(top < 0.7, 5, 0)
+    logits, labels = torch.stack([top.log(), (1 - top).log()], 1), is_wrong.long()
+    result = evaluation.evaluate(nn.Identity(), [(logits, labels)], device="cpu")
+    wrong = [is_wrong[top < limit / 100].double().mean().item() for limit in range(100)]
+    assert result.doubt_below == max(limit for limit in range(100) if wrong[limit] >= 1 / 3) / 100
+    certain = evaluation.evaluate(nn.Identity(), [(logits, labels * 0)], device="cpu")
+    assert certain.doubt_below == 0
+    assert certain.certainty[:, 1].sum() == 250
+
+
 def test_flip_averages_the_logits_of_both_sides() -> None:
     model = small().eval()
     images, labels = torch.randn(40, 1, 28, 28), torch.arange(40) % 10

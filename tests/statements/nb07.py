@@ -1,0 +1,238 @@
+"""What 07_results says of what the networks answer for the test images."""
+
+import math
+from typing import Any
+
+import numpy as np
+import ties
+from numpy.typing import NDArray
+from ties import Tie
+
+from fmnist_lib.data import CLASSES
+
+BEST = ("resnet18-best", "alexnet-best", "resnet34-best")
+TOPS = [CLASSES.index(name) for name in ("T-shirt/top", "Pullover", "Dress", "Coat", "Shirt")]
+SHOES = [CLASSES.index(name) for name in ("Sandal", "Sneaker", "Ankle boot")]
+
+
+def labels() -> NDArray[np.int64]:
+    """The test images' classes."""
+    return ties.split("test")[1].numpy()
+
+
+def said(run: str) -> NDArray[np.int64]:
+    """The answers of a network."""
+    return ties.stored_probabilities(run).argmax(1)
+
+
+def accuracy(run: str, split: str = "test") -> float:
+    """As the run's file has it."""
+    return ties.run_json(run)["evaluation"][split]["accuracy"]
+
+
+def wrong(run: str) -> NDArray[np.int64]:
+    """The confusion matrix of the test images without its diagonal."""
+    counts = np.zeros((10, 10), np.int64)
+    np.add.at(counts, (labels(), said(run)), 1)
+    return counts - np.diag(np.diag(counts))
+
+
+def ends(run: str) -> tuple[float, float]:
+    """An accuracy two standard errors down and up."""
+    value, error = accuracy(run), 2 * standard_error(run, "test")
+    return value - error, value + error
+
+
+def standard_error(run: str, split: str) -> float:
+    """Of an accuracy on a split's images."""
+    return math.sqrt(
+        accuracy(run, split) * (1 - accuracy(run, split)) / ties.run_json(run)["evaluation"][split]["images"]
+    )
+
+
+def loses(run: str) -> float:
+    """Validation accuracy less test accuracy."""
+    return accuracy(run, "val") - accuracy(run)
+
+
+def loses_more_than_chance(run: str) -> bool:
+    """By the lab's rule."""
+    return loses(run) > 2 * math.hypot(standard_error(run, "val"), standard_error(run, "test"))
+
+
+def agreed() -> NDArray[np.bool_]:
+    """Where all three best networks give one answer, and another than the label."""
+    first, second, third = (said(run) for run in BEST)
+    return (first == second) & (first == third) & (first != labels())
+
+
+def together() -> float:
+    """The accuracy of the mean of the probabilities."""
+    total = sum(ties.stored_probabilities(run) for run in BEST)
+    return float((np.asarray(total).argmax(1) == labels()).mean())
+
+
+def certainty(run: str) -> float:
+    """The mean probability of a network's answers, in percent."""
+    return 100 * float(ties.stored_probabilities(run).max(1).mean())
+
+
+def is_one_of_them_right() -> float:
+    """The share of images for which one at least of the three is right."""
+    return float(np.any([said(run) == labels() for run in BEST], axis=0).mean())
+
+
+def race(name: str, column: str) -> float:
+    """The mean over a contestant's runs."""
+    return float(np.mean([run[column] for run in ties.benchmark("race.json")["runs"][name]]))
+
+
+def published() -> dict[float, dict[str, Any]]:
+    """The highest figure of each number of parameters."""
+    return {
+        row["million_parameters"]: row for row in sorted(ties.benchmark("published.json"), key=lambda r: r["accuracy"])
+    }
+
+
+def overlap() -> bool:
+    """Whether the intervals of the residual networks share nine tenths of their length."""
+    (low, high), (other_low, other_high) = ends(BEST[0]), ends(BEST[2])
+    return min(high, other_high) - max(low, other_low) > 0.9 * (high - low)
+
+
+def time_of_the_lab_report() -> float:
+    """Of the recipe fast as a share of the original's."""
+    return race("fast/resnet18", "seconds") / race("original", "seconds")
+
+
+TIES = [
+    Tie(
+        "Each of the three best networks does worse on the test images than on the validation images, by 0.6 to 0.8 "
+        "points.",
+        lambda: {round(100 * loses(run), 1) for run in BEST} == {0.6, 0.8},
+    ),
+    Tie(
+        "For two of the three that is more than chance over the images would explain (`measure.least_difference`).",
+        lambda: sum(map(loses_more_than_chance, BEST)) == 2,
+    ),
+    Tie(
+        "The intervals of the two residual networks overlap almost entirely: nobody could say which of them is "
+        "better, and one of them has twice as many layers.",
+        overlap,
+    ),
+    Tie(
+        "AlexNet's accuracy lies below both intervals, and that of the five-epoch ResNet-18 far below.",
+        lambda: accuracy("resnet18-original") + 0.02 < accuracy(BEST[1]) < min(ends(BEST[0])[0], ends(BEST[2])[0]),
+    ),
+    Tie(
+        "More than four in five mistakes are made among five classes that share an outline: T-shirt, pullover, "
+        "dress, coat and shirt.",
+        lambda: wrong(BEST[0])[TOPS][:, TOPS].sum() > 0.8 * wrong(BEST[0]).sum(),
+    ),
+    Tie(
+        "One third of all mistakes are shirts that were taken for something else.",
+        lambda: 0.3 < wrong(BEST[0])[CLASSES.index("Shirt")].sum() / wrong(BEST[0]).sum() < 0.37,
+    ),
+    Tie(
+        "Footwear is mistaken for footwear, ankle boots for sneakers above all; trousers and bags are hardly ever "
+        "mistaken.",
+        lambda: (
+            wrong(BEST[0])[SHOES][:, SHOES].sum() > 0.9 * wrong(BEST[0])[SHOES].sum()
+            and wrong(BEST[0])[SHOES][:, SHOES].max() == wrong(BEST[0])[9, 7]
+            and wrong(BEST[0])[[CLASSES.index("Trouser"), CLASSES.index("Bag")]].sum(1).max() < 10
+        ),
+    ),
+    Tie(
+        "In 269 test images, 2.7 % of all, the three networks agree on another class than the label.",
+        lambda: agreed().sum() == 269,
+    ),
+    Tie(
+        "More than half of all mistakes of each network are among these.",
+        lambda: all(agreed().sum() > 0.5 * wrong(run).sum() for run in BEST),
+    ),
+    Tie(
+        "(AlexNet is no independent witness: it had ResNet-18 for a teacher.)",
+        lambda: (
+            ties.run_json(BEST[1])["recipe"]["teacher"] == BEST[0]
+            and ties.run_json(BEST[1])["recipe"]["teacher_share"] == 0.8
+        ),
+    ),
+    Tie(
+        "The network trained for five epochs is too sure, as Guo et al. found: its answers claim 93.2 % on "
+        "average, and 91.2 % are right.",
+        lambda: (
+            round(certainty("resnet18-original"), 1) == 93.2 and round(100 * accuracy("resnet18-original"), 1) == 91.2
+        ),
+    ),
+    Tie(
+        "The better network is not sure enough: it claims 88.5 % on average and reaches 95.5 %.",
+        lambda: round(certainty(BEST[0]), 1) == 88.5 and abs(accuracy(BEST[0]) - 0.955) < 0.0006,
+    ),
+    Tie(
+        "That is what it was taught: with label smoothing of 0.1 even the perfect answer to a training image is "
+        "0.91 for its label and not 1.",
+        lambda: ties.run_json(BEST[0])["recipe"]["label_smoothing"] == 0.1,
+    ),
+    Tie(
+        "Together they are 0.29 points better than the best of them alone.",
+        lambda: round(100 * (together() - max(map(accuracy, BEST))), 2) == 0.29,
+    ),
+    Tie(
+        "By the lab's rule, which takes the two accuracies for those of different images, that is not more than "
+        "chance.",
+        lambda: 0 < together() - accuracy(BEST[2]) < 2 * math.sqrt(2) * standard_error(BEST[2], "test"),
+    ),
+    Tie(
+        "The networks differ in fewer images than one would hope: for 97.0 % of the images at least one of the "
+        "three is right.",
+        lambda: round(is_one_of_them_right(), 3) == 0.97,
+    ),
+    Tie(
+        "In the seconds that one epoch of the recipe `sprint` takes, ResNet-18 is better than the lab report's "
+        "recipe after five epochs, in about an eighteenth of its time; the recipe `fast` takes about as long as "
+        "the lab report's and is about five points better.",
+        lambda: (
+            race("sprint/resnet18", "test_accuracy") > race("original", "test_accuracy")
+            and 17 < race("original", "seconds") / race("sprint/resnet18", "seconds") < 19
+            and 0.9 < time_of_the_lab_report() < 1.1
+            and 0.045 < race("fast/resnet18", "test_accuracy") - race("original", "test_accuracy") < 0.055
+        ),
+    ),
+    Tie(
+        "The number of parameters says little: among the published figures a network of 0.27 million stands 0.15 "
+        "points below one of 36.5 million.",
+        lambda: round(published()[36.5]["accuracy"] - published()[0.27]["accuracy"], 4) == 0.0015,
+    ),
+    Tie(
+        "What the highest of them had besides was time: 1,000 epochs.",
+        lambda: max(published().values(), key=lambda row: row["accuracy"])["epochs"] == 1000,
+    ),
+    Tie(
+        "**Prediction:** on the validation images ResNet-18 with the recipe `best` was right in 96.2 % of all cases.",
+        lambda: round(accuracy(BEST[0], "val"), 3) == 0.962,
+    ),
+]
+GENERAL = [
+    "There are two reasons, and these numbers cannot tell them apart: the recipes were chosen because they did "
+    "well on just these validation images, and the validation images come out of the training file, whose pictures "
+    "may be more like each other than like those of the test file.",
+    "So the test figure is the one to report; and it would be spoilt, too, as soon as somebody chose by it.",
+    "An interval like this speaks of other *images*; that another seed would give another network it does not know "
+    "(notebooks 05 and 06 do).",
+    "Where the pictures above look more like the answer than like the label, the label may be wrong, or the "
+    "picture does not show what the shop knew; a label cannot be checked here, and nothing of this was used to "
+    "correct one.",
+    "Either way, whoever gets far above 97 % on this test set may have learned its mistakes.",
+    "So a certainty of 90 % does not mean the same in two networks, and its size alone says nothing about which "
+    "one is better.",
+    "What is dark is taken for garment, so the shadow on the background becomes a part of it, and the network "
+    "judges a picture that nobody meant.",
+    "It cannot notice; the doubt comes from looking at the corners before it is asked.",
+    "Look at the input first, always: it says more about a strange answer than the network does.",
+    "An accuracy has an interval; mistakes have pictures, and some may be the label's; certainty has to be compared "
+    "with accuracy before it is believed; and a claim is judged by a measure, an interval and a limit fixed "
+    "beforehand.",
+    "A network answers whatever it is shown, so look at what it is shown.",
+    "The softmax gives probabilities, and one would like to read them as such: of all answers of 80 %, four in "
+    "five should be right.",
+]
