@@ -141,8 +141,10 @@ TIES = [
     ),
     Tie(
         "So dropout explains little of the 13 points between the two curves after the first epoch.",
-        lambda: costs_nothing()
-        and round(100 * (ties.epochs(RUN, "val_accuracy")[0] - ties.epochs(RUN, "train_accuracy")[0])) == 13,
+        lambda: (
+            costs_nothing()
+            and round(100 * (ties.epochs(RUN, "val_accuracy")[0] - ties.epochs(RUN, "train_accuracy")[0])) == 13
+        ),
     ),
     Tie(
         "Look at the pale line, which at the end of the first epoch has reached the validation point.",
