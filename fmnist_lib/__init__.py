@@ -20,6 +20,8 @@ The rooms, in the order in which data passes them: `data`, `models`, `training`,
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fmnist_lib.interrupts import held_back
+
 if TYPE_CHECKING:
     from fmnist_lib.data import load as load
     from fmnist_lib.models import build as build
@@ -67,7 +69,8 @@ def __getattr__(name: str) -> Any:
     """Load what is asked for from its home (PEP 562)."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    with held_back():  # torch cannot be imported again once its import was cut short
+        return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

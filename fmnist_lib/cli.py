@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from fmnist_lib.runs.places import Site, figures_folder, home, run_folder
 from fmnist_lib.runs.progress import TerminalBar
 from fmnist_lib.training import recipes
 from fmnist_lib.training.parallel import is_first
-from fmnist_lib.visualisers import recording
 
 SHARED: dict[str, dict[str, Any]] = {
     "path": {"type": Path, "metavar": "RUN", "help": "the run's folder"},
@@ -37,6 +37,9 @@ SHARED: dict[str, dict[str, Any]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where a terminal knows ASCII alone
     options = make_parser().parse_args(arguments)
     try:
         with plain_warnings():
@@ -48,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except UnicodeEncodeError as error:
+        print(
+            f"error: {error.object!a:.200} has letters that this system's locale ({error.encoding}) has no room for in "
+            "names of files. What was finished is kept. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 and run it again",
+            file=sys.stderr,
+        )
         return 1
     code = show(json.dumps(result) if options.json else options.describe(result)) if is_first() else 0
     return code or int(bool(result.get("failed")))
@@ -255,7 +265,7 @@ def run_record(options: argparse.Namespace) -> dict[str, Any]:
     if has_epochs := bool(run.stored_epochs()):
         made = record.record_run(run, most=options.epochs, site=Site(options.device, options.data))
     else:
-        made = recording.Recording.load(run.path / "recording.npz")
+        made = run.recording()
         record.draw_run(run, made)
     folder = figures_folder(run.path)
     return {"run": str(run.path), "epochs": made.epochs, "recorded": has_epochs, "figures": str(folder)}

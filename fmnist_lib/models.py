@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from fmnist_lib.errors import LabError
 
 NUM_CLASSES = 10
+LARGEST, LONGEST = 4096, 16  # an argument's number, and how many of them
+MOST_PARAMETERS = 50_000_000  # 200 MB; ours have a hundredth
 
 
 class ModelError(LabError):
@@ -210,14 +212,34 @@ def build(name: str, **overrides: Any) -> ViewableModel:
     """
     make = find_model(name)
     try:
+        if overrides:
+            sketch(make, overrides)
         return make(**overrides)
     except Exception as error:  # torch's and Python's own complaints about arguments, of a dozen kinds
         raise ModelError(f"{name} cannot be built with {overrides}: {error}") from error
 
 
+def sketch(make: Callable[..., ViewableModel], overrides: dict[str, Any]) -> None:
+    """Build a model that has shapes but no numbers, and send an image through. Raises what torch raises, ValueError.
+
+    So nothing is laid out in memory that is too large, and a model that can be built can be called.
+    """
+    for value in overrides.values():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if len(numbers) > LONGEST or not all(
+            isinstance(each, (int, float)) and 0 <= each <= LARGEST for each in numbers
+        ):
+            raise ValueError(f"arguments are numbers from 0 to {LARGEST}, or lists of at most {LONGEST} of them")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = make(**overrides)
+        if (count := count_parameters(model)) > MOST_PARAMETERS:
+            raise ValueError(f"it would have {count:,} parameters, and {MOST_PARAMETERS:,} are the most here")
+        model.eval()(torch.empty(1, 1, 28, 28))
+
+
 def find_model(name: str) -> Callable[..., ViewableModel]:
     """What constructs the model of that name. Raises ModelError."""
-    if name not in REGISTRY:
+    if not isinstance(name, str) or name not in REGISTRY:
         raise ModelError(f"unknown model {name!r}: choose one of {', '.join(REGISTRY)}")
     return REGISTRY[name]
 

@@ -25,11 +25,13 @@ def handed_out() -> dict[str, Any]:
 def fingerprint(weights: dict[str, Tensor]) -> list[list[float]]:
     """Some order statistics of every filter bank and matrix, in units of its standard deviation, largest bank first.
 
-    They stay what they are when channels are permuted, tensors renamed, or weights rounded to half precision; two
-    trainings of one recipe differ in them, most in the ends.
+    They stay what they are when channels are permuted or weights rounded to half precision; two trainings of one recipe
+    differ in them, most in the ends.
     """
-    banks = sorted((value for value in weights.values() if value.ndim > 1), key=lambda value: -value.numel())
-    return [order_statistics(bank) for bank in banks]
+    names = sorted(
+        (name for name in weights if weights[name].ndim > 1), key=lambda name: (-weights[name].numel(), name)
+    )
+    return [order_statistics(weights[name]) for name in names]
 
 
 def order_statistics(bank: Tensor) -> list[float]:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from fmnist_lib.errors import LabError
+from fmnist_lib.files import read_file as read_whole
 
 MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
@@ -33,6 +34,7 @@ PACKAGE = "dataset-fashion-mnist"  # Debian's and Ubuntu's
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 TRIES = 2  # for each file of a mirror
 TIMEOUT = 10.0  # seconds without an answer
+SLOWEST, SLOW_SECONDS = 10_000, 8.0  # bytes a second that a mirror has to reach after so many seconds
 PATIENCE = 600.0  # seconds for one file, for one command, and for another process that holds the lock
 LARGEST = 64 * 2**20  # bytes: no file of ours is larger, and a gzip bomb is
 
@@ -105,7 +107,10 @@ def _places() -> list[Location]:
 
 def cache_folder() -> Path:
     """Our folder in the user's cache: $XDG_CACHE_HOME/fmnist_lib, or ~/.cache/fmnist_lib."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "fmnist_lib"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "fmnist_lib"
+    except RuntimeError:  # neither HOME nor an entry of this user: as in a container
+        return Path(tempfile.gettempdir()) / "fmnist_lib"
 
 
 def locate(named: Location | None) -> tuple[Location, Contents]:
@@ -146,8 +151,7 @@ def read_file(folder: Path, name: str, expected: Expected) -> bytes:
     problems = []
     for path in (folder / name, folder / f"{name}.gz"):
         try:
-            with path.open("rb") as file:
-                return verified(file.read(LARGEST), expected)
+            return verified(read_whole(path, most=LARGEST), expected)
         except FileNotFoundError:
             continue
         except OSError as problem:
@@ -258,22 +262,27 @@ def download(url: str, expected: Expected, *, timeout: float | None = None) -> b
     `timeout` is in seconds without an answer, TIMEOUT by default. Raises DataError with the last reason.
     """
     reason = ""
-    for _ in range(TRIES):
+    for tried in range(1, TRIES + 1):  # noqa: B007 (it is told below)
         try:
             return verified(_request(url, timeout or TIMEOUT), expected)
-        except (OSError, HTTPException, DataError) as problem:
+        except (OSError, HTTPException, DataError, ValueError) as problem:  # ValueError: a redirect to no address
             reason = str(problem) or type(problem).__name__
-    raise DataError(f"{url.rpartition('/')[2]}, {TRIES} tries: {reason}")
+            if isinstance(problem, TimeoutError) or isinstance(getattr(problem, "reason", None), TimeoutError):
+                break  # whoever said nothing for so long is not asked again
+    raise DataError(f"{url.rpartition('/')[2]}, {tried} of {TRIES} tries: {reason}")
 
 
 def _request(url: str, timeout: float) -> bytes:
-    """The body at `url`; a server that hangs, drips or never ends raises OSError."""
-    body, deadline = bytearray(), time.monotonic() + PATIENCE
+    """The body at `url`; a server that hangs or drips raises TimeoutError, one that never ends OSError."""
+    body, started = bytearray(), time.monotonic()
     with urllib.request.urlopen(url, timeout=timeout) as response:
         while chunk := response.read1(2**16):
             body += chunk
-            if len(body) > LARGEST or time.monotonic() > deadline:
-                raise OSError("too large or too slow")
+            seconds = time.monotonic() - started
+            if len(body) > LARGEST:
+                raise OSError("it is too large")
+            if seconds > PATIENCE or (seconds > SLOW_SECONDS and len(body) < SLOWEST * seconds):
+                raise TimeoutError("it is too slow")
     return bytes(body)
 
 
@@ -309,7 +318,11 @@ def _locked(path: Path) -> Iterator[None]:
     """
     lock = FileLock(path, timeout=PATIENCE)
     with suppress(Timeout, NotImplementedError, OSError):
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print("waiting for another process that fetches the data set", file=sys.stderr, flush=True)
+            lock.acquire()
     try:
         yield
     finally:

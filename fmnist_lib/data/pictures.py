@@ -16,10 +16,15 @@ from torch import Tensor
 
 from fmnist_lib.data.doubts import find_doubts
 from fmnist_lib.errors import LabError
+from fmnist_lib.files import read_file
 
 SIDE = 28
 CLOSENESS = 13  # grey levels: 5 % of 255, the set's own measure of "close to the background"
 SHARPENING = ImageFilter.UnsharpMask(radius=1, percent=25, threshold=0)
+LARGEST = 2**27  # bytes of a file
+MOST_MEMORY = 2**29  # bytes, for a picture that is decoded as a whole; a JPEG is decoded at a fraction of its size
+# What cameras, scanners and browsers write. Others that Pillow knows start programs (EPS) or are formats of one maker.
+FORMATS = {"PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "TGA", "AVIF", "JPEG2000", "DIB", "PCX"}
 WORKING_SIDE = 1024  # pixels: far more than 28 needs, few enough to be quick
 
 
@@ -67,20 +72,33 @@ def look_at_picture(source: Path | str | bytes, *, name: str = "the picture") ->
 def _open(file: Path | BytesIO, name: str) -> Image.Image:
     """Decode the first frame, upright. A large JPEG is decoded at a fraction of its size, which is quick."""
     try:
+        content = file.getvalue() if isinstance(file, BytesIO) else read_file(file, most=LARGEST)
+        Image.init()  # Pillow's formats depend on its version
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, of broken metadata
-            with Image.open(file) as image:
+            with Image.open(BytesIO(content), formats=sorted(FORMATS & set(Image.OPEN))) as image:
                 image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+                if image.width * image.height * _pixel_bytes(image.mode) > MOST_MEMORY:
+                    raise Image.DecompressionBombError
                 image.load()
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise PictureError(f"{name} does not exist: check the name and the folder") from None
+    except MemoryError:
+        raise PictureError(f"{name} needs more memory than there is: make it smaller first") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{name} has too many pixels to open safely: make it smaller first") from None
     except UnidentifiedImageError:
         raise PictureError(f"{name} is not a picture, or little is left of it: use a PNG or JPEG file") from None
     except Exception as problem:  # on broken files Pillow's decoders raise whatever their formats suggest
         raise PictureError(f"{name} cannot be read: {problem}. Save or download it again") from None
+
+
+def _pixel_bytes(mode: str) -> int:
+    """The memory that a pixel takes on its way to 8-bit grey, copies included."""
+    if mode.startswith(("I", "F")):
+        return 16
+    return 1 if mode == "L" else 8
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 Letters: N images; K classes; H and W are 28. Source of the set: Xiao, Rasul and Vollgraf, arXiv:1708.07747.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ def load(split: str, *, dataset: str = "full", data_folder: Path | str | None = 
     of the "tiny" set, which ships with the package and ignores `data_folder`, 400, 100 and 100. Files are read and
     verified once per process. Raises DataError, also for a split or a set that does not exist.
     """
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise DataError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if dataset not in VALIDATION:
+    if not isinstance(dataset, str) or dataset not in VALIDATION:
         raise DataError(f"unknown data set {dataset!r}: choose one of {', '.join(VALIDATION)}")
     images, labels = _splits(dataset, None if dataset == "tiny" else name_folder(data_folder))[split]
     return images.clone(), labels.clone()
@@ -169,9 +170,17 @@ def _splits(dataset: str, named: Location | None) -> dict[str, Pair]:
 
 
 def parse_idx(content: bytes) -> Tensor:
-    """An unpacked IDX file as a uint8 tensor of the shape in its header (Y. LeCun's format for MNIST)."""
-    dimensions = content[3]
+    """An unpacked IDX file of bytes as a uint8 tensor of the shape in its header (Y. LeCun's format for MNIST).
+
+    Raises DataError for what is none, or is longer or shorter than its header says.
+    """
+    dimensions = content[3] if len(content) > 3 else 0
+    start = 4 + 4 * dimensions
+    if content[:3] != b"\0\0\x08" or not 1 <= dimensions <= 4 or len(content) < start:
+        raise DataError("is no IDX file of bytes")
     shape = struct.unpack_from(f">{dimensions}I", content, offset=4)
+    if math.prod(shape) != len(content) - start:
+        raise DataError(f"holds {len(content) - start:,} bytes, and its header tells of {' x '.join(map(str, shape))}")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
 
 

@@ -10,11 +10,12 @@ import torch
 from fmnist_lib import data
 from fmnist_lib.errors import LabError
 from fmnist_lib.runs import record
-from fmnist_lib.runs.checkpoint import Run, fit_or_load, say_nothing
+from fmnist_lib.runs.checkpoint import Run, find_fault_of_weights, fit_or_load, say_nothing, writing
 from fmnist_lib.runs.measure import measure_run
 from fmnist_lib.runs.own import own_recipe
 from fmnist_lib.runs.places import Site, home, run_folder, shown
 from fmnist_lib.runs.progress import NotebookCurve, TerminalBar, in_notebook
+from fmnist_lib.runs.storage import RunError
 from fmnist_lib.runs.teacher import ask_teacher
 from fmnist_lib.training.loop import Observer
 from fmnist_lib.training.parallel import joined
@@ -50,23 +51,53 @@ def train_run(
     with joined(site.device) as world:
         site = replace(site, world=world)
         wanted = Run(path, model_name, recipe, seed)
+        if (done := world.share(lambda: None if fresh else find_done(wanted))) is not None:
+            return done
         used: list[torch.device] = []  # the CPU, where a device computes wrongly: then it measures and records, too
         on_epoch = [lambda training: used.append(training.device), *on_epoch]
-        run = fit_run(wanted, site=site, fresh=fresh, observers=observers, on_epoch=on_epoch, tell=tell)
-        if used and used[-1].type == "cpu":
-            site = replace(site, device="cpu")
-        measure_run(run, ("val", "test"), site=site)  # opens the test set, once
-        if world.is_first and run.stored_epochs() and not is_recorded(run):
-            record.record_run(run, site=site)
+        with writing(path, site):
+            run = fit_run(wanted, site=site, fresh=fresh, observers=observers, on_epoch=on_epoch, tell=tell)
+            if used and used[-1].type == "cpu":
+                site = replace(site, device="cpu")
+            measure_run(run, ("val", "test"), site=site)  # opens the test set, once
+            if world.is_first and run.stored_epochs():
+                complete(run, site=site)
     return run
 
 
-def is_recorded(run: Run) -> bool:
-    """Whether there is a whole recording, and of the training as far as it has come."""
+def find_done(wanted: Run) -> Run | None:
+    """The run on disk if it is the one wanted and nothing is left to be done: nothing is written then, nor locked."""
+    if not (wanted.path / "run.json").exists():
+        return None
+    run = Run.load(wanted.path)
+    if run.recipe != wanted.recipe or (run.model_name, run.seed) != (wanted.model_name, wanted.seed):
+        return None  # opening it will say so
+    is_done = run.is_finished and {"val", "test"} <= set(run.evaluation) and find_fault_of_weights(run) is None
+    return run if is_done and (not run.stored_epochs() or is_complete(run)) else None
+
+
+def is_complete(run: Run) -> bool:
+    """Whether recording and figures are there as they should be."""
+    recording = find_recording(run)
+    return recording is not None and record.is_drawn(run, recording)
+
+
+def complete(run: Run, *, site: Site) -> None:
+    """Make the recording and the figures, or what is missing of them: a kill may have come before."""
+    recording = find_recording(run)
+    if recording is None:
+        record.record_run(run, site=site)
+    elif not record.is_drawn(run, recording):
+        record.draw_run(run, recording)
+
+
+def find_recording(run: Run) -> Recording | None:
+    """The run's recording, if it is whole, its own, and of the training as far as it has come."""
     try:
-        return Recording.load(run.path / "recording.npz").epochs[-1:] == [run.epochs_done]
-    except RecordingError:
-        return False
+        recording = run.recording()
+    except (RecordingError, RunError):
+        return None
+    return recording if recording.epochs[-1:] == [run.epochs_done] else None
 
 
 def fit_run(

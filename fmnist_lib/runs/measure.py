@@ -3,6 +3,7 @@
 Letters: N images, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def evaluate_runs(runs: Sequence[Run], split: str, *, site: Site = HERE) -> dict
     batches = data.evaluation_batches(split, dataset=runs[0].recipe.dataset, data_folder=site.data_folder)
     flip = all(run.recipe.flip for run in runs)
     result = evaluation.evaluate(model, batches, device=site.device, flip=flip, world=site.world)
+    if not math.isfinite(result.loss):
+        raise RunError(
+            f"the loss of {' + '.join(str(run.path) for run in runs)} on the {split} images is {result.loss}: its "
+            "weights give scores that are no numbers"
+        )
     figures = {
         "images": result.num_images,
         "accuracy": result.accuracy,

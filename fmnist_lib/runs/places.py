@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from fmnist_lib.errors import LabError
+from fmnist_lib.runs.storage import RunError
 from fmnist_lib.training.parallel import ALONE, World
 
 
@@ -29,7 +30,10 @@ class Site:
 def home() -> Path:
     """The folder that holds checkpoints/ and figures/: FMNIST_HOME, else the nearest one above that has them."""
     if chosen := os.environ.get("FMNIST_HOME"):
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:  # ~somebody whom this machine does not know
+            raise RunError(f"FMNIST_HOME, {chosen}: {error}") from error
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "checkpoints").is_dir()), here)
 
@@ -43,7 +47,9 @@ def stored(path: str) -> Path:
 
 
 def run_name(model_name: str, recipe_name: str, *, seed: int = 0) -> str:
-    """MODEL-RECIPE, with -seedN for seeds other than 0."""
+    """MODEL-RECIPE, with -seedN for seeds other than 0. Raises RunError for what is no name of a folder."""
+    if not recipe_name or len(recipe_name) > 100 or set(recipe_name) & set("/\\\0:") or not recipe_name.isprintable():
+        raise RunError(f"{recipe_name!r:.120} cannot be a recipe's name, since folders are called after it")
     return f"{model_name}-{recipe_name}" + (f"-seed{seed}" if seed else "")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.training.loop import History, Training
 
 REDRAW_SECONDS = 3.0
@@ -84,10 +85,11 @@ class NotebookCurve:
 
         from fmnist_lib.visualisers import plots
 
-        title = f"{self.title}: {note}"
-        figure = plots.curves(history.epochs, history.steps, title=title, steps_per_epoch=steps_per_epoch)
-        if self.handle is None:
-            self.handle = display(figure, display_id=True)
-        else:
-            self.handle.update(figure)
+        with held_back():
+            title = f"{self.title}: {note}"
+            figure = plots.curves(history.epochs, history.steps, title=title, steps_per_epoch=steps_per_epoch)
+            if self.handle is None:
+                self.handle = display(figure, display_id=True)
+            else:
+                self.handle.update(figure)
         self.drawn_at = time.monotonic()

@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from fmnist_lib import data
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.models import stage_ends
-from fmnist_lib.runs.checkpoint import RECORDED_EPOCHS, Run
+from fmnist_lib.runs.checkpoint import RECORDED_EPOCHS, RECORDING, Run
+from fmnist_lib.runs.lock import only_writer
 from fmnist_lib.runs.places import Site, figures_folder
 from fmnist_lib.runs.storage import RunError
 from fmnist_lib.training.devices import memory_format
@@ -16,6 +18,7 @@ from fmnist_lib.visualisers.recording import Recording, sample
 PROBE_IMAGES = 128  # as many as a training batch
 COMPARISONS = ("plain18", "plain34")  # here to be compared: maps of their stage ends will do, and stay small
 SHORT = 6  # stored epochs up to which every activation is kept, and the gradients of maps at every resolution
+FIGURES = "figures"  # in a run's `files`
 HERE = Site()
 
 
@@ -26,10 +29,12 @@ def record_run(run: Run, *, most: int = RECORDED_EPOCHS, site: Site = HERE) -> R
     model, device = run.model(), site.place()
     model.to(device).to(memory_format=memory_format(device))
     probe = make_probe(run.recipe.dataset, data_folder=site.data_folder)
+    epochs = choose_epochs(run.stored_epochs(), most)
     about = {
         "model": run.model_name,
         "recipe": run.recipe.name,
         "seed": run.seed,
+        "run": run.identity(epochs[-1]),
     }
     ends, is_short = stage_ends(model), len(run.stored_epochs()) <= SHORT
     layers = None if is_short and run.model_name not in COMPARISONS else ends
@@ -37,12 +42,17 @@ def record_run(run: Run, *, most: int = RECORDED_EPOCHS, site: Site = HERE) -> R
     recorder = Recorder(
         model, probe=probe, layers=layers, gradient_layers=gradient_layers, classes=data.CLASSES, about=about
     )
-    for epoch in choose_epochs(run.stored_epochs(), most):
+    for epoch in epochs:
         model.load_state_dict(run.state(epoch)["model"])
-        recorder.snapshot(epoch)
+        with held_back():
+            recorder.snapshot(epoch)
     recording = recorder.recording()
-    recording.save(run.path / "recording.npz")
-    draw_run(run, recording)
+    with only_writer(run.path):
+        with held_back():
+            recording.save(run.path / RECORDING)
+            run.files = run.files | {RECORDING: recording.digest}
+            run.save()
+        draw_run(run, recording)
     return recording
 
 
@@ -65,8 +75,22 @@ def make_probe(dataset: str, *, data_folder: Path | str | None = None) -> Probe:
 
 
 def draw_run(run: Run, recording: Recording) -> list[Path]:
-    """Draw a run's figures into its figures folder; returns the files."""
+    """Draw a run's figures into its figures folder, and note in run.json that they are done; returns the files."""
     from fmnist_lib.visualisers import figures, plots  # matplotlib and seaborn take long to import
 
-    curves = plots.curves(run.history.epochs, run.history.steps, title=f"{run.model_name} ({run.recipe.name})")
-    return figures.save_run_figures(recording, curves, figures_folder(run.path))
+    curves = plots.curves(
+        run.history.epochs, run.history.steps, title=figures.plain(f"{run.model_name} ({run.recipe.name})")
+    )
+    drawn = figures.save_run_figures(recording, curves, figures_folder(run.path))
+    if run.files.get(FIGURES) != recording.digest:
+        run.files = run.files | {FIGURES: recording.digest}
+        run.save()
+    return drawn
+
+
+def is_drawn(run: Run, recording: Recording) -> bool:
+    """Whether all figures of a recording are there, and none is of another one."""
+    from fmnist_lib.visualisers.figures import picture_names
+
+    names, folder = picture_names(recording), figures_folder(run.path)
+    return run.files.get(FIGURES, recording.digest) == recording.digest and all((folder / n).is_file() for n in names)

@@ -13,14 +13,14 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fmnist_lib import files, models
 from fmnist_lib.errors import LabError
-from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.checkpoint import Run, writing
 from fmnist_lib.runs.launch import fit_run
 from fmnist_lib.runs.measure import accuracies, measure_run
 from fmnist_lib.runs.places import Site, run_name
@@ -28,6 +28,7 @@ from fmnist_lib.training.parallel import count_cores
 from fmnist_lib.training.recipes import BadRecipe, Recipe, find_recipe
 
 HERE = Site()
+LARGEST = 2**24  # bytes of a sweep's file or results
 ENVIRONMENT = ("processor", "cores", "device", "threads", "torch", "git_commit")  # columns of a row
 
 
@@ -58,26 +59,27 @@ class Entry:
 def read_entries(path: Path) -> tuple[list[Entry], bool]:
     """The runs of a sweep's file, and whether the test set is opened. Raises SweepError, BadRecipe, ModelError."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(files.read_file(path, most=LARGEST))
         entries = [entry for row in content["runs"] for entry in read_row(row)]
         test = content.get("test", False)
         if not isinstance(test, bool):
             raise TypeError(f'"test" is true or false, not {test!r}')
         return entries, test
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
         raise SweepError(f"{path} is no sweep: {error!r}. See the first lines of fmnist_lib/runs/sweep.py") from error
 
 
 def read_row(row: dict[str, Any]) -> Iterator[Entry]:
     """The runs that one row of the file asks for."""
-    changes = row.get("changes", {})
+    told_changes = row.get("changes", {})
     models.find_model(row["model"])
     try:
         told = row["recipe"]
         recipe = Recipe(**told) if isinstance(told, dict) else find_recipe(told, row["model"])
-        recipe = replace(recipe, **changes)
+        recipe = replace(recipe, **told_changes)
     except TypeError as error:
-        raise BadRecipe(f"{row['model']}, {row['recipe']}, changes {changes}: {error}") from error
+        raise BadRecipe(f"{row['model']}, {row['recipe']}, changes {told_changes}: {error}") from error
+    run_name(row["model"], recipe.name)  # a name that leads out of the runs' folder is refused before any run
     for seed in row.get("seeds", [0]):
         if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             raise SweepError(f"{row['model']}, {recipe.name}: a seed is a whole number from 0, not {seed!r}")
@@ -145,9 +147,10 @@ def run_on_ray(run: Callable[[Entry], dict[str, Any]], entries: Sequence[Entry])
 def run_entry(entry: Entry, *, folder: Path, test: bool, site: Site) -> dict[str, Any]:
     """Train one run below `folder`, measure it, and keep its weights but not its epochs."""
     wanted = Run(folder / entry.folder, entry.model, entry.recipe, entry.seed)
-    run = fit_run(wanted, site=site)
-    measure_run(run, ("val", "test") if test else ("val",), site=site)
-    shutil.rmtree(run.path / "epochs", ignore_errors=True)
+    with writing(wanted.path, site):
+        run = fit_run(wanted, site=site)
+        measure_run(run, ("val", "test") if test else ("val",), site=site)
+        shutil.rmtree(run.path / "epochs", ignore_errors=True)
     return make_row(entry, run)
 
 
@@ -170,9 +173,8 @@ def make_row(entry: Entry, run: Run) -> dict[str, Any]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's fields that are not at their defaults: they say the same when named recipes have moved on."""
-    defaults = asdict(Recipe(recipe.name))
-    return {name: value for name, value in asdict(recipe).items() if value != defaults[name]}
+    """The recipe's fields that are not at their defaults, as a row of results has them."""
+    return recipe.settings()
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -180,10 +182,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = files.read_file(path, most=LARGEST).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns, rows = reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SweepError(f"{path} cannot be read ({error}): move it away, and it is made anew") from error
     if "key" not in columns or any(None in row for row in rows):
         raise SweepError(f"{path} is no table of a sweep's results: move it away, and it is made anew")

@@ -3,6 +3,7 @@
 Letters: O and I output and input channels of a filter (O, I, height, width); lr is the learning rate.
 """
 
+import importlib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,7 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.training.recipes import Recipe
+
+# torch's compiler, which the first optimiser would import in a training's first second: an interrupt there leaves it
+# half imported, and no optimiser can be made again before the kernel restarts (torch 2.14).
+with held_back():
+    importlib.import_module("torch._dynamo")
 
 # Coefficients and number of the steps of the quintic iteration, as cifar10-airbench has them; torch takes five steps.
 NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3

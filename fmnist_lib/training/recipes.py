@@ -14,6 +14,7 @@ from fmnist_lib.errors import LabError
 OPTIMIZERS = ("adam", "sgd", "adamw", "muon")
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("float32", "bfloat16")
+MOST = 10**7  # of anything that is counted
 
 
 class BadRecipe(LabError):
@@ -61,8 +62,10 @@ class Recipe:
             value = getattr(self, each.name)
             try:
                 object.__setattr__(self, each.name, plain(value, each.type))
-            except (TypeError, ValueError) as error:
-                raise BadRecipe(f"recipe {self.name!r}: {each.name} is {value!r}: {error}") from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise BadRecipe(f"recipe {self.name!r:.100}: {each.name} is {str(value)[:100]!r}: {error}") from error
+        if max(self.epochs, self.batch_size, self.images) >= MOST:
+            raise BadRecipe(f"recipe {self.name!r}: epochs, batch_size and images must be smaller than {MOST:,}")
         if self.epochs < 1 or self.batch_size < 1 or not 0 < self.lr < math.inf or self.images < 0:
             raise BadRecipe(f"recipe {self.name!r}: epochs, batch_size and lr must be positive, images not negative")
         if not 0 <= self.weight_decay < math.inf or not 0 <= self.bias_lr < math.inf or not 0 <= self.crop < 28:
@@ -75,6 +78,11 @@ class Recipe:
         for name, valid in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in valid:
                 raise BadRecipe(f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(valid)}")
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that are not at their defaults: they say the same when named recipes have moved on."""
+        defaults = asdict(Recipe(self.name))
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
 
     def differences(self, other: "Recipe") -> list[str]:
         """One line per field in which the other recipe differs."""
@@ -174,6 +182,6 @@ VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwi
 
 def find_recipe(name: str, model: str = "resnet18") -> Recipe:
     """A recipe by its name, as it is for that model. Raises BadRecipe."""
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise BadRecipe(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    return replace(RECIPES[name], **VARIANTS.get((name, model), {}))
+    return replace(RECIPES[name], **VARIANTS.get((name, str(model)), {}))

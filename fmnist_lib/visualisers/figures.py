@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.files import write_atomically
+from fmnist_lib.interrupts import held_back
 from fmnist_lib.visualisers import plots
 from fmnist_lib.visualisers.plots import Figure
 from fmnist_lib.visualisers.recording import Recording, RecordingError, sample
@@ -43,7 +44,7 @@ def weight_sheet(recording: Recording, kind: str, epoch: int) -> Figure:
         colours = find_scale([values]) if kind == "gradients" else scale(recording, kind, layer)
         shown = values[:MOST_TILES] if rows else values
         label, pictures = pick_input(recording.layers[kind][layer], shown)
-        rows.append(plots.signed_row(f"{layer}: {label}", pictures, limit=colours.limit))
+        rows.append(plots.signed_row(f"{plain(layer)}: {label}", pictures, limit=colours.limit))
     what = {"kernels": "Convolution kernels", "gradients": "Gradient of the loss, by kernel"}[kind]
     return plots.tile_sheet(rows, title=f"{what}, {name(recording)}, epoch {epoch}", note=NOTES[kind])
 
@@ -78,7 +79,7 @@ def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure
         values = recording.values("maps", layer, epoch)[image]
         count = recording.layers["maps"][layer]["shape"][1]
         height, width = values.shape[-2:]
-        label = f"{layer}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
+        label = f"{plain(layer)}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
         colours = scale(recording, "maps", layer)
         make_row = plots.signed_row if colours.has_negative else plots.unsigned_row
         rows.append(make_row(label, values[:MOST_TILES], limit=colours.limit))
@@ -162,7 +163,12 @@ def choose(layers: list[str]) -> list[str]:
 def name(recording: Recording) -> str:
     """The run's name as a title has it."""
     model, recipe = recording.about.get("model") or "model", recording.about.get("recipe")
-    return f"{model} ({recipe})" if recipe else str(model)
+    return plain(f"{model} ({recipe})" if recipe else str(model))
+
+
+def plain(text: str) -> str:
+    """A name of moderate length in which matplotlib looks for no formula."""
+    return (text if len(text) <= 80 else f"{text[:77]}...").replace("\\", "/").replace("$", r"\$")
 
 
 def image_name(recording: Recording, image: int) -> str:
@@ -176,7 +182,7 @@ def image_name(recording: Recording, image: int) -> str:
     if not isinstance(labels, list) or not isinstance(classes, dict) or not 0 <= image < len(labels):
         return ""
     label = str(labels[image])  # as JSON, which the recording is stored as, has the keys of a dictionary
-    return f": {classes[label]}" if label in classes else ""
+    return plain(f": {classes[label]}") if label in classes else ""
 
 
 def gradient_flow(recording: Recording) -> Figure:
@@ -210,7 +216,9 @@ def stat_chart(recording: Recording, column: str, *, title: str, label: str, is_
         number = row[column]
         place = layers.index(row["layer"]), recording.epochs.index(row["epoch"])
         values[place] = np.nan if number is None else len(number) if isinstance(number, list) else number
-    return plots.layers_over_epochs(values, layers, recording.epochs, title=title, label=label, is_log=is_log)
+    return plots.layers_over_epochs(
+        values, [plain(layer) for layer in layers], recording.epochs, title=title, label=label, is_log=is_log
+    )
 
 
 def recorded_stats(recording: Recording, column: str) -> list[dict[str, Any]]:
@@ -226,7 +234,9 @@ def activation_histograms(recording: Recording) -> Figure:
     found: dict[str, dict[int, plots.Histogram]] = {}
     for row in recorded_stats(recording, "histogram"):
         found.setdefault(row["layer"], {})[row["epoch"]] = row["low"], row["high"], row["histogram"]
-    histograms = {layer: [found[layer].get(epoch) for epoch in recording.epochs] for layer in choose(list(found))}
+    histograms = {
+        plain(layer): [found[layer].get(epoch) for epoch in recording.epochs] for layer in choose(list(found))
+    }
     return plots.histograms_over_epochs(histograms, recording.epochs, title=f"Outputs by layer, {name(recording)}")
 
 
@@ -238,7 +248,7 @@ def filters_before_and_after(recording: Recording) -> Figure:
     for epoch in (epochs[0], epochs[-1]):
         label, shown = pick_input(recording.layers["kernels"][layer], recording.values("kernels", layer, epoch))
         limit = scale(recording, "kernels", layer).limit
-        rows.append(plots.signed_row(f"{layer}, epoch {epoch}: {label}", shown, limit=limit))
+        rows.append(plots.signed_row(f"{plain(layer)}, epoch {epoch}: {label}", shown, limit=limit))
     return plots.tile_sheet(rows, title=f"Kernels before and after training, {name(recording)}", note=NOTES["kernels"])
 
 
@@ -248,13 +258,33 @@ def save_run_figures(recording: Recording, curves: Figure, folder: Path) -> list
     Pictures of epochs that are not in the recording, which an earlier one left, are deleted after that.
     """
     saved = []
-    for what, (kind, draw) in PICTURES.items():
-        for epoch in recording.epochs:
-            if any(recording.has(kind, layer, epoch) for layer in drawn_layers(recording, kind)):
-                saved.append(save(draw(recording, epoch), folder / f"{what}_epoch_{epoch}.png"))
-    saved.append(save(curves, folder / CURVES))
+    for what, epoch in pictures_of(recording):
+        with held_back():
+            saved.append(save(PICTURES[what][1](recording, epoch), folder / picture_name(what, epoch)))
+    with held_back():
+        saved.append(save(curves, folder / CURVES))
     remove_pictures(folder, keep=saved)
     return saved
+
+
+def picture_name(what: str, epoch: int) -> str:
+    """A picture's file."""
+    return f"{what}_epoch_{epoch}.png"
+
+
+def pictures_of(recording: Recording) -> list[tuple[str, int]]:
+    """What there is to draw: a key of PICTURES, and an epoch that has something of that kind."""
+    return [
+        (what, epoch)
+        for what, (kind, _) in PICTURES.items()
+        for epoch in recording.epochs
+        if any(recording.has(kind, layer, epoch) for layer in drawn_layers(recording, kind))
+    ]
+
+
+def picture_names(recording: Recording) -> list[str]:
+    """The files that `save_run_figures` makes."""
+    return [*(picture_name(what, epoch) for what, epoch in pictures_of(recording)), CURVES]
 
 
 PICTURES = {

@@ -6,6 +6,7 @@ A recording is one .npz file: 8-bit codes with a value range per tile (the last 
 the CRC-32 of its members, and never unpickled. Code 255 stands for a value that is not finite.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_lib.errors import LabError
-from fmnist_lib.files import write_atomically
+from fmnist_lib.files import read_file, write_atomically
+from fmnist_lib.visualisers.header import LARGEST_HEADER, check_archive, check_header, check_member, read_member
 
 KINDS = {
     "kernels": "convolution kernels, (O, I, H, W)",
@@ -217,14 +219,18 @@ class Recording:
     def __init__(self, content: bytes, *, source: str = "the recording") -> None:
         self._content = content
         self._source = source
+        self.digest = hashlib.sha256(content).hexdigest()
         with self._naming_damage():
             self._archive = zipfile.ZipFile(io.BytesIO(content))
             self._names = set(self._archive.namelist())
+            if self._archive.getinfo("header.json").file_size > LARGEST_HEADER:
+                raise ValueError("its header is far too long")
             header = json.loads(self._archive.read("header.json"))
             written_by = header["format"]
         if written_by != FORMAT:
             raise RecordingError(f"{source} has format {written_by}, this version reads {FORMAT}: remake it")
         with self._naming_damage():
+            check_header(header, KINDS)
             self.about: dict[str, Any] = header["about"]
             self.epochs: list[int] = header["epochs"]
             self.layers: dict[str, dict[str, dict[str, Any]]] = header["layers"]
@@ -235,13 +241,16 @@ class Recording:
     def load(cls, path: Path | str) -> "Recording":
         """Open a recording's file. Raises RecordingError."""
         path = Path(path)
-        if not path.is_file():
+        if not path.exists() or path.is_dir():
             raise RecordingError(f"no recording at {path}: `python -m fmnist_lib record {path.parent}` makes one")
         try:
-            content = path.read_bytes()
+            content = read_file(path)
         except OSError as error:
-            raise RecordingError(f"{path} cannot be read: {error}") from error
-        return cls(content, source=str(path))
+            raise RecordingError(f"{path} cannot be read: {error.strerror or error}") from error
+        recording = cls(content, source=str(path))
+        with recording._naming_damage():
+            check_archive(recording._archive, len(content))
+        return recording
 
     @property
     def kinds(self) -> list[str]:
@@ -298,7 +307,9 @@ class Recording:
 
     def _read(self, key: str) -> NDArray[Any]:
         with self._naming_damage():
-            return np.lib.format.read_array(io.BytesIO(self._archive.read(f"{key}.npy")), allow_pickle=False)
+            array = read_member(self._archive.read(f"{key}.npy"))
+            check_member(key, array, self.layers)
+            return array
 
     @contextmanager
     def _naming_damage(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import nbformat
 import pytest
 import safetensors.torch
 import torch
+from signing import edit_run, reweigh
 
 from fmnist_lib import cli, data
 from fmnist_lib.checking import findings, handed_out
@@ -74,18 +75,6 @@ def reasons(row: dict[str, Any], colour: str = "red") -> str:
     )
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a JSON file by hand."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def reweigh(path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    """Store other weights, with a checksum that is right."""
-    storage.save_weights(path / "weights.safetensors", change(storage.load_weights(path / "weights.safetensors")))
-
-
 def claim(content: dict[str, Any]) -> None:
     """95.55 % on the test images, and nothing else changed."""
     content["evaluation"]["test"]["accuracy"] = 0.9555
@@ -126,7 +115,8 @@ def learn_by_heart(path: Path, split: str) -> None:
         torch.nn.functional.cross_entropy(scores, labels).backward()
         optimizer.step()
         scores = model(data.normalise(images))
-    storage.save_weights(path / "weights.safetensors", model.state_dict())
+    reweigh(path, lambda _: model.state_dict())
+    run = Run.load(path)
     run.evaluation = {}
     from fmnist_lib.runs.measure import measure_run
 
@@ -163,41 +153,23 @@ def report_says(folder: Path, percent: str) -> None:
     (folder / "report.md").write_text(f"| model | test |\n|--|--|\n| `alexnet` | **{percent}** |\n")
 
 
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {  # of run.json
+    "accuracy": (claim, "its own confusion matrix"),
+    "accuracy and confusion": (claim_well, "images were counted otherwise"),
+    "a better end": (lambda run: run["history"]["epochs"][-1].update(val_accuracy=0.99), "it ends with 99.00%"),
+    "an epoch twice": (lambda run: run["history"]["epochs"].extend(run["history"]["epochs"]), "history is not what"),
+    "a loss of text": (lambda run: run["history"]["epochs"][0].update(train_loss="low"), "history is not what"),
+    "negative seconds": (lambda run: run["history"]["epochs"][0].update(seconds=-1), "seconds is -1"),
+    "no history": (lambda run: run.update(history={"epochs": None}), "history is not what"),
+    "a name of a million letters": (settings(epochs=10**6, name="x" * 10**6), "recipe is not what"),
+    "another seed": (lambda run: run.update(seed=99), "belongs to another training (seed: 5 there, 99 expected)"),
+    "another recipe": (settings(lr=0.5), "belongs to another training (recipe"),
+    "another model": (lambda run: run.update(model="resnet18"), "belongs to another training (model"),
+    "an unknown model": (lambda run: run.update(model="../../x"), "weights:"),
+    "a giant": (settings(overrides={"hidden": 200_000}), "weights:"),
+}
 FORGERIES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "accuracy in run.json": (lambda it: edit(it / RUN / "run.json", claim), "its own confusion matrix"),
-    "accuracy and confusion": (lambda it: edit(it / RUN / "run.json", claim_well), "images were counted otherwise"),
     "accuracy in the report": (lambda it: report_says(it, "95.55 %"), "it says 95.55% on the test images"),
-    "history with a better end": (
-        lambda it: edit(it / RUN / "run.json", lambda run: run["history"]["epochs"][-1].update(val_accuracy=0.99)),
-        "it ends with 99.00%",
-    ),
-    "history with an epoch twice": (
-        lambda it: edit(it / RUN / "run.json", lambda run: run["history"]["epochs"].extend(run["history"]["epochs"])),
-        "row 5 of the history is of epoch 1",
-    ),
-    "history of text": (
-        lambda it: edit(it / RUN / "run.json", lambda run: run["history"]["epochs"][0].update(train_loss="low")),
-        "train_loss is 'low'",
-    ),
-    "negative seconds": (
-        lambda it: edit(it / RUN / "run.json", lambda run: run["history"]["epochs"][0].update(seconds=-1)),
-        "seconds is -1",
-    ),
-    "no history": (
-        lambda it: edit(it / RUN / "run.json", lambda run: run.update(history={"epochs": None})),
-        "run.json",
-    ),
-    "a name of a million letters": (
-        lambda it: edit(it / RUN / "run.json", settings(epochs=10**6, name="x" * 10**6)),
-        "it is of another run",
-    ),
-    "another seed": (lambda it: edit(it / RUN / "run.json", lambda run: run.update(seed=99)), "it is of another run"),
-    "another model": (lambda it: edit(it / RUN / "run.json", lambda run: run.update(model="resnet18")), "weights:"),
-    "an unknown model": (lambda it: edit(it / RUN / "run.json", lambda run: run.update(model="../../x")), "weights:"),
-    "a giant": (
-        lambda it: edit(it / RUN / "run.json", settings(overrides={"hidden": 200_000})),
-        "parameters, which is not built",
-    ),
     "nonsense in run.json": (lambda it: (it / RUN / "run.json").write_text("[" * 100_000), "run.json"),
     "random weights": (lambda it: reweigh(it / RUN, no_better_than_chance), "images were counted otherwise"),
     "weights that are not finite": (lambda it: reweigh(it / RUN, with_nan), "not finite"),
@@ -229,6 +201,28 @@ def test_an_honest_folder_passes(honest: Path) -> None:
     assert reasons(row, "amber") == "notebooks: work.ipynb: it is none of the handed-out notebooks"
 
 
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_run_json_is_red_with_and_without_its_checksum(name: str, honest: Path) -> None:
+    change, reason = EDITS[name]
+    edit_run(honest / RUN, change, signed=False)
+    (row,) = look(honest)
+    assert row["verdict"] == "red" and "run.json is damaged" in reasons(row)
+    edit_run(honest / RUN, lambda _: None)
+    (row,) = look(honest)
+    assert row["verdict"] == "red" and reason in reasons(row)
+    assert len(reasons(row)) < 2000 and "Traceback" not in reasons(row)
+
+
+def test_a_run_without_checksums_is_amber(honest: Path) -> None:
+    def forget(content: dict[str, Any]) -> None:
+        content["format"] = 1
+        del content["sha256"], content["files"]
+
+    edit_run(honest / RUN, forget)
+    (row,) = look(honest)
+    assert reasons(row) == "" and "cannot be verified" in reasons(row, "amber")
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_red(name: str, honest: Path) -> None:
     forge, reason = FORGERIES[name]
@@ -250,14 +244,14 @@ COPIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "under another name": (lambda it: (it / RUN).rename(it / "checkpoints/my-own-net"), "its history"),
     "in half precision": (
         lambda it: [
-            edit(it / RUN / "run.json", lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]]),
+            edit_run(it / RUN, lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]]),
             reweigh(it / RUN, lambda w: {k: v.half() if v.is_floating_point() else v for k, v in w.items()}),
         ],
         "its weights are, rounded or rearranged, those of",
     ),
     "with channels permuted": (
         lambda it: [
-            edit(it / RUN / "run.json", lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]]),
+            edit_run(it / RUN, lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]]),
             reweigh(it / RUN, permuted),
         ],
         "its weights are, rounded or rearranged, those of",
@@ -290,7 +284,7 @@ def test_two_trainings_of_one_recipe_are_no_copies(honest: Path, tmp_path: Path,
 
 def test_the_same_bits_with_other_times_are_no_proof(honest: Path, tmp_path: Path, trained: dict[str, Run]) -> None:
     again = hand_in(tmp_path / "again", trained["alice"])
-    edit(again / RUN / "run.json", lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]])
+    edit_run(again / RUN, lambda run: [row.update(seconds=9.9) for row in run["history"]["epochs"]])
     for row in look(honest, again):
         assert reasons(row) == ""
         assert "same recipe, same seed, same bits" in reasons(row, "amber")
@@ -310,7 +304,7 @@ def test_handed_out_weights_are_nobodys_own(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "checkpoints" / "alexnet-original", mine)
     (row,) = look(mine.parents[1])
     assert "counts as nobody's own" in reasons(row, "green") and "no run of their own" in reasons(row, "amber")
-    edit(mine / "run.json", claim)
+    edit_run(mine, claim)
     (row,) = look(mine.parents[1])
     assert "the handed-out weights reach 88.90%" in reasons(row)
     reweigh(mine, lambda weights: {name: value.half().float() for name, value in weights.items()})
@@ -389,5 +383,9 @@ def test_safetensors_with_a_right_checksum_of_another_network(honest: Path, trai
     other = {"layer.weight": torch.ones(3, 3)}
     content = safetensors.torch.save(other, metadata={"sha256": storage.digest(other)})
     (honest / RUN / "weights.safetensors").write_bytes(content)
+    (row,) = look(honest)
+    assert "other weights than those that run.json tells of" in reasons(row)
+    digest = storage.digest(other)
+    edit_run(honest / RUN, lambda run: run["files"].update({"weights.safetensors": digest}))
     (row,) = look(honest)
     assert "do not belong to alexnet" in reasons(row)

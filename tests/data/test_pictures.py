@@ -1,6 +1,7 @@
 """Pictures of many makings of one known object, and of nothing, against the set's own images."""
 
 import io
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,20 @@ def test_the_first_frame_of_an_animation_counts(images: Tensor, tmp_path: Path) 
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "still.png")
     assert torch.equal(read_picture(tmp_path / "moving.gif"), read_picture(tmp_path / "still.png"))
+
+
+def test_the_first_of_two_views_in_one_photo_counts(images: Tensor, tmp_path: Path) -> None:
+    views = [photograph(image) for image in images[:2]]
+    views[0].save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=views[1:], quality=95)
+    views[0].save(tmp_path / "one.jpg", quality=95)
+    assert torch.equal(read_picture(tmp_path / "two.jpg"), read_picture(tmp_path / "one.jpg"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(PictureError, match="a pipe or a device"):
+        read_picture(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize(("object_", "background"), [(40, 200), (230, 128), (128, 230), (90, 10), (235, 200)])

@@ -19,7 +19,7 @@ def test_with_nothing_anywhere_every_place_is_listed(cache: Path, tmp_path: Path
         data.load("train")
     message, raw = str(caught.value), Path("data", "FashionMNIST", "raw")
     places = [cache, tmp_path / "work" / "notebooks" / raw, tmp_path / "work" / raw, tmp_path / "system"]
-    reasons = [f"{CLOSED}/one", f"{CLOSED}/two", "2 tries", "refused", "apt-get is not on this machine"]
+    reasons = [f"{CLOSED}/one", f"{CLOSED}/two", "2 of 2 tries", "refused", "apt-get is not on this machine"]
     advice = ["Kept", "nothing", "FMNIST_DATA", *NAMES]
     assert [str(item) for item in [*places, *reasons, *advice] if str(item) not in message] == []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from signing import edit_run
 
 from fmnist_lib.errors import LabError, LabWarning
 from fmnist_lib.report import filled, pictures
@@ -46,10 +47,7 @@ def write(home: Path) -> list[str]:
 
 def alter(home: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the content of a run's run.json."""
-    path = home / "checkpoints" / name / "run.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+    edit_run(home / "checkpoints" / name, change)
 
 
 def set_accuracy(accuracy: float) -> Callable[[dict[str, Any]], object]:

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from fmnist_lib import data, models
-from fmnist_lib.errors import LabError
-from fmnist_lib.runs import checkpoint, machine
+from fmnist_lib.errors import LabError, LabWarning
+from fmnist_lib.runs import checkpoint, machine, storage
 from fmnist_lib.runs.checkpoint import Run, fit_or_load
 from fmnist_lib.runs.places import Site
 from fmnist_lib.runs.storage import RunError, load_weights
@@ -172,7 +172,7 @@ def test_a_run_of_before_the_recipe_said_it_all_is_still_read(tmp_path: Path) ->
     train(tmp_path, replace(SMOKE, overrides=overrides))
     content = json.loads((tmp_path / "run.json").read_text())
     del content["recipe"]["overrides"]
-    (tmp_path / "run.json").write_text(json.dumps(content | {"overrides": overrides}))
+    as_of_old(tmp_path, content | {"overrides": overrides})
     assert Run.load(tmp_path).model().features.conv5.out_channels == 6
     train(tmp_path, replace(SMOKE, overrides=overrides), batches=no_batches)
 
@@ -300,7 +300,8 @@ def test_damaged_weights_are_refused_and_mended_from_the_states(tmp_path: Path) 
     flip_a_bit(tmp_path / "weights.safetensors")
     with pytest.raises(RunError, match="damaged"):
         run.model()
-    train(tmp_path)
+    with pytest.warns(LabWarning, match="brought back from epochs/"):
+        train(tmp_path)
     assert weights(tmp_path) == expected
 
 
@@ -341,9 +342,16 @@ def test_a_folder_that_is_missing_or_empty(tmp_path: Path) -> None:
 def test_weights_of_another_model(tmp_path: Path) -> None:
     train(tmp_path, FULL)
     content = json.loads((tmp_path / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(content | {"model": "resnet18"}))
+    as_of_old(tmp_path, content | {"model": "resnet18"})
+    storage.save_weights(tmp_path / "weights.safetensors", load_weights(tmp_path / "weights.safetensors"))
     with pytest.raises(RunError, match="do not belong to resnet18"):
         Run.load(tmp_path).model()
+
+
+def as_of_old(path: Path, content: dict) -> None:
+    """Write a run.json as it was before it had checksums."""
+    old = {name: value for name, value in content.items() if name not in ("files", "sha256")}
+    (path / "run.json").write_text(json.dumps(old | {"format": 1}))
 
 
 def cut_back(path: Path, *, epochs: int) -> None:
@@ -383,5 +391,6 @@ def test_a_finished_run_is_mended_without_its_data(tmp_path: Path) -> None:
     train(tmp_path)
     before = weights(tmp_path)
     flip_a_bit(tmp_path / "weights.safetensors")
-    train(tmp_path, batches=no_batches)
+    with pytest.warns(LabWarning, match="brought back from epochs/"):
+        train(tmp_path, batches=no_batches)
     assert weights(tmp_path) == before

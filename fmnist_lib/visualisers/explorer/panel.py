@@ -197,12 +197,15 @@ class Panel:
 
     def class_name(self, number: int) -> str:
         """A class by its name, where the recording has names."""
-        classes = self.about.get("classes") or []
-        return str(classes[number]) if number < len(classes) else f"class {number}"
+        classes = self.about.get("classes")
+        if isinstance(classes, list) and isinstance(number, int) and 0 <= number < len(classes):
+            return str(classes[number])
+        return f"class {number}"
 
     def image_names(self) -> list[str]:
         """What each shown image is, or an empty string where nobody said."""
-        labels = self.about.get("labels") or []
+        labels = self.about.get("labels")
+        labels = labels if isinstance(labels, list) else []  # whatever a file says
         return [self.class_name(labels[image]) if image < len(labels) else "" for image in self.shown]
 
     def guesses(self) -> list[list[Guess]]:
