@@ -55,7 +55,7 @@ def test_nothing_is_said_in_two_notebooks() -> None:
     seen: dict[str, str] = {}
     for name, path in NOTEBOOKS.items():
         for sentence in set(ties.stated(nbformat.read(path, as_version=4))):
-            assert len(sentence.split()) < 10 or sentence not in seen, f"{name} and {seen[sentence]}: {sentence}"
+            assert len(sentence.split()) < 7 or sentence not in seen, f"{name} and {seen[sentence]}: {sentence}"
             seen[sentence] = name
 
 

@@ -47,10 +47,11 @@ def test_answers_are_in_doubt_below_the_probability_at_which_one_in_three_is_wro
     top = torch.arange(50, 100, 2).repeat_interleave(10) / 100 + 0.005
     is_wrong = torch.arange(250) % 10 < torch.where(top < 0.7, 5, 0)
     logits, labels = torch.stack([top.log(), (1 - top).log()], 1), is_wrong.long()
-    result = evaluation.evaluate(nn.Identity(), [(logits, labels)], device="cpu")
+    pictures = logits[:, :, None, None]
+    result = evaluation.evaluate(nn.Flatten(), [(pictures, labels)], device="cpu")
     wrong = [is_wrong[top < limit / 100].double().mean().item() for limit in range(100)]
     assert result.doubt_below == max(limit for limit in range(100) if wrong[limit] >= 1 / 3) / 100
-    certain = evaluation.evaluate(nn.Identity(), [(logits, labels * 0)], device="cpu")
+    certain = evaluation.evaluate(nn.Flatten(), [(pictures, labels * 0)], device="cpu")
     assert certain.doubt_below == 0
     assert certain.certainty[:, 1].sum() == 250
 
