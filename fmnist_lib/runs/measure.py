@@ -114,7 +114,7 @@ def in_words(answer: dict[str, Any]) -> list[str]:
 def doubt_answer(run: Run, confidence: float) -> list[str]:
     """A sentence where a network's validation answers of so little confidence were often wrong, else none.
 
-    A run that was measured by an earlier version has no such limit; the command evaluate shows it, of the validation images.
+    A run that was measured by an earlier version has no such limit; measuring it again on validation images shows it.
     """
     limit = run.evaluation.get("val", {}).get("doubt_below", 0.0)
     if confidence >= limit:
