@@ -135,10 +135,11 @@ def map_row(layer: str, epoch: int, output: Tensor) -> Row:
     `low` and `high`, are over the finite values.
     """
     output = output.detach().float()
-    is_finite = output.isfinite()
-    finite = output if is_finite.all() else output[is_finite]
+    finite, (low, high) = output, ends(output)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        finite = output[output.isfinite()]
+        low, high = ends(finite)
     is_zero = output == 0
-    low, high = (finite.min().item(), finite.max().item()) if finite.numel() else (0.0, 0.0)
     return {
         "layer": layer,
         "epoch": epoch,
@@ -150,6 +151,12 @@ def map_row(layer: str, epoch: int, output: Tensor) -> Row:
         "high": high,
         "histogram": torch.histc(finite.cpu(), BINS, low, high if high > low else low + 1).int().tolist(),
     }
+
+
+def ends(values: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value, NaN where one is NaN, and zeros where there is none."""
+    low, high = values.aminmax() if values.numel() else (0.0, 0.0)
+    return float(low), float(high)
 
 
 def number(value: Tensor) -> float | None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -271,12 +272,11 @@ def film_frame(axes: Axes, position: Position) -> Image.Image:
 
 def with_palette(film: Image.Image) -> Image.Image:
     """The frame in its own colours, where they are no more than 256; Pillow searches longer, and for like ones."""
-    counted = film.getcolors(256)
+    counted: list[tuple[int, Any]] | None = film.getcolors(256)
     if not counted:
         return film
-    weights = np.array([1 << 16, 1 << 8, 1])
-    colours = np.sort(np.array([colour for _, colour in counted]) @ weights)
-    indices = np.searchsorted(colours, np.asarray(film) @ weights).astype(np.uint8)
-    indexed = Image.fromarray(indices)
-    indexed.putpalette([int(colour) >> shift & 255 for colour in colours for shift in (16, 8, 0)])
+    pixels = np.asarray(film.convert("RGBA")).view("<u4")[..., 0]  # red in the lowest byte
+    colours = np.sort(np.array([[*colour, 255] for _, colour in counted], dtype=np.uint8).view("<u4")[:, 0])
+    indexed = Image.fromarray(np.searchsorted(colours, pixels).astype(np.uint8))
+    indexed.putpalette(colours.view(np.uint8).reshape(-1, 4)[:, :3].tobytes())
     return indexed
