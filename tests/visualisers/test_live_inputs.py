@@ -87,7 +87,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "bytes": (COLOURS, {}, "images are bytes.*normalise="),
     "no function": (COLOURS, {"normalise": True}, "images are bytes.*normalise="),
     "sizes": ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], {}, r"of one size, not \(4, 4, 3\), \(5, 4, 3\)"),
-    "channels": (torch.zeros(1, 2, 8, 8), {}, r"failed on an image \(1, 2, 8, 8\).*3 channels"),
+    "channels": (torch.zeros(1, 2, 8, 8), {}, r"failed on images of shape \(1, 2, 8, 8\).*3 channels"),
     "axes": (torch.zeros(1, 1, 3, 8, 8), {}, "images must be"),
     "path": ("photo.png", {}, "images must be"),
     "labels": (torch.zeros(1, 3, 8, 8), {"labels": ["cat"]}, "labels must be whole numbers"),
