@@ -36,9 +36,10 @@ def list_notebook(path: Path) -> dict[str, Any]:
 
 def listing() -> dict[str, Any]:
     """Everything that is handed out."""
-    runs = [Run.load(path.parent) for path in sorted((ROOT / "checkpoints").glob("*/run.json"))]
+    folders = sorted(path.parent for path in (ROOT / "checkpoints").glob("*/run.json"))
+    ours = [Run.load(folder) for folder in folders if not folder.name.endswith("-mine")]  # a notebook's are not in git
     return {
-        "runs": {run.path.name: list_run(run) for run in runs},
+        "runs": {run.path.name: list_run(run) for run in ours},
         "notebooks": {path.stem: list_notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))},
     }
 
