@@ -77,6 +77,7 @@ def test_as_plain_html_with_the_default(handed_out: Opened, open_page: Any, tmp_
     page = open_page().page
     page.goto((tmp_path / "plain.html").as_uri(), wait_until="domcontentloaded")
     assert page.get_by_text(OBSERVATION).is_visible()
+    assert page.get_by_text(NAME).first.is_visible()
     stored = nbformat.read(handed_out.lab.folder / "notebooks" / "02_resnet18.ipynb", as_version=4)
     outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
     explorers = sum("fmx" in output.get("data", {}).get("text/html", "") for output in outputs)
