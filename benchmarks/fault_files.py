@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
+import socket
 import struct
 import time
 import zipfile
@@ -18,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from children import apart
+from children import Ended, apart
 from fault_runs import TINY, compare, digest, outcome, train
+from nbformat import v4
 from PIL import Image
 
 from fmnist_lib import cli, data
@@ -33,6 +36,7 @@ from fmnist_lib.visualisers.explorer import Explorer
 from fmnist_lib.visualisers.explorer.page import whole_page
 from fmnist_lib.visualisers.recording import Recording, RecordingBuilder
 
+ROOT = Path(__file__).parents[1]
 SECONDS, GIGABYTES = 10.0, 2.0  # that a hostile file may take
 
 
@@ -186,6 +190,15 @@ PICTURES = {
     "truncated": lambda: png(500, 500)[:60],
     "header alone": lambda: png(10, 10)[:33],
 }
+NOTEBOOKS = {
+    "cells of nothing": b'{"cells": null}',
+    "cells of numbers": b'{"cells": [1, 2]}',
+    "a cell deep": b'{"cells": [{"cell_type": "code", "source": ' + DEEP.encode() + b"}]}",
+    "a count of 10^30": b'{"cells": [{"cell_type": "code", "source": "1", "outputs": [], "execution_count": 1e30}]}',
+    "outputs a number": b'{"cells": [{"cell_type": "code", "source": "1", "outputs": 1, "execution_count": 1}]}',
+    "a source of 50 MB": b'{"cells": [{"cell_type": "code", "outputs": [], "source": "' + b"a " * 25_000_000 + b'"}]}',
+    "a million cells": b'{"cells": [' + b'{"cell_type": "markdown", "source": ""},' * 10**6 + b"1]}",
+}
 RECORDINGS = {
     "a bomb": lambda: bomb_zip(**{"header.json": b'{"format": 1}'}),
     "no header": lambda: bomb_zip(),
@@ -205,14 +218,32 @@ def hostile_files(count: int, folder: Path) -> Iterator[str]:
         "record": path / RECORDING,
         "sweep": folder / "sweep.json",
         "data": folder / "set" / "train-images-idx3-ubyte",
+        "handout": folder / "notebooks" / "01.ipynb",
+        "check": folder / "handed" / "01.ipynb",
     }
+    for name in ("handout", "check"):
+        places[name].parent.mkdir()
     calls = {name: [name, str(path)] for name in ("evaluate", "predict", "record")}
     calls |= {"sweep": ["sweep", str(places["sweep"])], "data": ["data", "--data", str(folder / "set")]}
+    calls |= {"handout": ["handout", "--out", str(folder / "out")], "check": ["check", str(folder / "handed")]}
     calls["predict"].append(str(folder / "picture.png"))
     cases = list(hostile(places, folder / "picture.png"))
-    for command, file, name, content in cases[:: -(-len(cases) // count)]:
+    few = cases[:: -(-len(cases) // count)]
+    for command, file, name, content in few:
         with replaced(file, content):
             yield judge(calls[command], folder, f"{command}, {file.name}: {name}")
+    yield from hostile_states(folder / "resumed", folder, most=len(ANY_FILE) if few == cases else 1)
+
+
+def hostile_states(path: Path, folder: Path, *, most: int) -> Iterator[str]:
+    """Hostile files in the place of the last state of a run whose weights are lost: it goes on from the one before."""
+    whole = apart(partial(train, path)).result
+    for name, content in list(ANY_FILE.items())[:most]:
+        (path / WEIGHTS).unlink()
+        with replaced(state_path(path, TINY.epochs), content):
+            ended = apart(partial(train, path), patience=4 * SECONDS)
+        fault = compare(ended, whole, f"train, a state: {name}") or too_much(ended)
+        yield f"{fault}; ran code" if (folder / "executed").exists() else fault
 
 
 def hostile(places: dict[str, Path], picture: Path) -> Iterator[tuple[str, Path, str, Any]]:
@@ -230,6 +261,9 @@ def hostile(places: dict[str, Path], picture: Path) -> Iterator[tuple[str, Path,
         yield "predict", picture, name, make()
     for name, make in RECORDINGS.items():
         yield "record", places["record"], name, make()
+    for name, told in NOTEBOOKS.items():
+        yield "check", places["check"], name, told
+        yield "handout", places["handout"], name, told
 
 
 def edited(file: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -270,16 +304,24 @@ def judge(call: list[str], folder: Path, what: str) -> str:
         return cli.main(call)
 
     ended = apart(act, patience=4 * SECONDS)
+    # To `check` a bad file is a finding, and no failure.
+    is_told = "red" in ended.printed if call[0] == "check" else ended.printed.startswith(("error: ", "note: "))
     faults = []
     if ended.error or "Traceback" in ended.printed:
         faults.append(f"ends in {ended.error or ended.printed[-300:]}")
-    elif ended.result != 1 or not ended.printed.startswith(("error: ", "note: ")):
+    elif ended.result != (call[0] != "check") or not is_told:
         faults.append(f"exit {ended.result}: {ended.printed[-300:]}")
-    if ended.seconds > SECONDS or ended.memory > GIGABYTES:
-        faults.append(f"takes {ended.seconds:.1f} s and {ended.memory:.1f} GiB")
+    if fault := too_much(ended):
+        faults.append(fault)
     if (folder / "executed").exists():
         faults.append("ran code")
     return f"{what}: {'; '.join(faults)}" if faults else ""
+
+
+def too_much(ended: Ended) -> str:
+    """Whether a child took longer, or more memory, than a hostile file may make it take."""
+    is_much = ended.seconds > SECONDS or ended.memory > GIGABYTES
+    return f"takes {ended.seconds:.1f} s and {ended.memory:.1f} GiB" if is_much else ""
 
 
 SCRIPTS = [
@@ -304,6 +346,9 @@ SCRIPTS = [
     "&lt;script&gt;alert(1)&lt;/script&gt;",
     "\u2028</script >\u2029<script >alert(1)</script >",
 ]
+
+
+SCRIPT = re.compile(r"<script(?![^>]*application/json)[^>]*>(.*?)</script>", re.DOTALL)
 
 
 class Structure(HTMLParser):
@@ -332,11 +377,44 @@ def page_of(name: str) -> str:
     return whole_page(explorer.html(), title=name)
 
 
+def notebook_page(text: str) -> str:
+    """The lab report of a notebook whose name, comments, outputs and errors are this text."""
+    from fmnist_lib.report.exporters import LabReportExporter  # the lab extra has it
+
+    outputs = [
+        v4.new_output("stream", text=text),
+        v4.new_output("stream", name="stderr", text=text),
+        v4.new_output("execute_result", {"text/plain": text}, execution_count=1),
+        v4.new_output("error", ename=text, evalue=text, traceback=[text]),
+    ]
+    cells = [v4.new_markdown_cell("# Title"), v4.new_code_cell(f"# {text}", outputs=outputs, execution_count=1)]
+    resources = {"metadata": {"name": text, "path": str(ROOT)}}
+    page, _ = LabReportExporter().from_notebook_node(v4.new_notebook(cells=cells), resources)
+    return str(page)
+
+
 def scripts(count: int, folder: Path) -> Iterator[str]:
-    """Names that are scripts: the page has the same elements and attributes as with a harmless name."""
-    plain = Structure(page_of("plain")).found
+    """Names and texts that are scripts, and what the pages of our own notebooks say of the machine."""
+    pages = {"an explorer": page_of, "a notebook": notebook_page}
+    plain = {name: Structure(make("plain")).found for name, make in pages.items()}
     for script in SCRIPTS[:count]:
-        yield "" if Structure(page_of(script)).found == plain else f"{script!r} changed the page's elements"
+        changed = [name for name, make in pages.items() if Structure(make(script)).found != plain[name]]
+        yield f"{script!r} changed the elements of the page of {' and '.join(changed)}" if changed else ""
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))[: max(0, count - len(SCRIPTS))]:
+        yield tells_nothing(path)
+
+
+def tells_nothing(path: Path) -> str:
+    """What a notebook's page says of who made it where, and what runs in it beside our own scripts."""
+    from fmnist_lib.report.exporters import LabReportExporter
+
+    page = LabReportExporter().from_filename(str(path))[0]
+    private = [str(ROOT), f"{Path.home()}/", socket.gethostname(), "/home/", "/root/", "/Users/", "/tmp/"]
+    told = [word for word in private if word in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)]
+    page_of_nothing, explorer = notebook_page(""), page_of("plain")
+    known = {script.strip() for made in (page_of_nothing, explorer) for script in SCRIPT.findall(made)}
+    strange = [script[:80] for script in SCRIPT.findall(page) if script.strip() and script.strip() not in known]
+    return f"{path.name}: tells {told}, runs {strange}" if told or strange else ""
 
 
 def fuzz(count: int, folder: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from children import apart
+from children import Child, apart
 from fault_runs import compare, train
 
 from fmnist_lib import data
@@ -29,6 +29,14 @@ class Server(NamedTuple):
 
     name: str
     behave: Behave
+
+
+def trickle(connection: socket.socket, good: bytes) -> None:
+    """The good file, so slowly that another process can come between."""
+    answer = body(good)
+    for start in range(0, len(answer), 2000):
+        connection.sendall(answer[start : start + 2000])
+        time.sleep(0.01)
 
 
 def body(content: bytes, *, length: int | None = None, status: str = "200 OK", more: str = "") -> bytes:
@@ -101,6 +109,9 @@ SERVERS = [
 ]
 
 
+GOOD, DEAD = Server("good", trickle), SERVERS[0]
+
+
 def listen(server: Server) -> str:
     """Start it; returns its address."""
     door = socket.create_server(("127.0.0.1", 0))
@@ -130,13 +141,75 @@ def fetch(server: Server, folder: Path) -> str:
     return data.find().name
 
 
+CACHES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda good: good[: len(good) // 2],
+    "empty": lambda _: b"",
+    "altered": alter,
+    "unpacked, and altered": lambda good: gzip.decompress(alter(good)),
+}
+RACES = 20
+
+
 def servers(count: int, folder: Path) -> Iterator[str]:
-    """Each faulty server as both mirrors, and the data nowhere else: one clear error soon."""
-    for number, server in enumerate(SERVERS[:count]):
+    """Each faulty server as both mirrors, and the data nowhere else; bad caches; two processes that fetch at once."""
+    faulty = [partial(fails_soon, server) for server in SERVERS]
+    caches = [partial(mends_cache, name, spoil) for name, spoil in CACHES.items()]
+    races = [partial(fetched_by_two, number / (RACES - 1)) for number in range(RACES)]
+    few = [*faulty[:5], caches[0], locked_cache, races[RACES // 2]]
+    for number, trial in enumerate([*few, *faulty[5:], *caches[1:], *races][:count]):
         (folder / str(number)).mkdir()
-        ended = apart(partial(fetch, server, folder / str(number)), patience=2 * SECONDS)
-        held = ended.is_clear and ended.seconds < SECONDS
-        yield "" if held else f"{server.name}: {ended.error or ended.result} after {ended.seconds:.1f} s"
+        yield trial(folder / str(number))
+
+
+def fails_soon(server: Server, folder: Path) -> str:
+    """A faulty server has to end in one clear error."""
+    ended = apart(partial(fetch, server, folder), patience=2 * SECONDS)
+    held = ended.is_clear and ended.seconds < SECONDS
+    return "" if held else f"{server.name}: {ended.error or ended.result} after {ended.seconds:.1f} s"
+
+
+def mends_cache(name: str, spoil: Callable[[bytes], bytes], folder: Path) -> str:
+    """Bad files in the cache are fetched anew, and are right from then on."""
+    (folder / "fmnist_lib").mkdir()
+    for file in sets.TINY:
+        (folder / "fmnist_lib" / f"{file}.gz").write_bytes(spoil((sets.TINY_FOLDER / f"{file}.gz").read_bytes()))
+    ended = apart(partial(fetch, GOOD, folder))
+    fault = ended.error or ("" if ended.result.startswith("mirror") else f"taken from {ended.result}")
+    return f"a cache that is {name}: {fault}" if fault else is_cached(folder)
+
+
+def locked_cache(folder: Path) -> str:
+    """A cache that cannot be written: the right data, or a clear error."""
+    (folder / "fmnist_lib").mkdir(mode=0o555)
+    for path in (folder, folder.parent):
+        path.chmod(0o711)
+
+    def act() -> str:
+        if os.geteuid() == 0:  # whom rights do not stop
+            os.seteuid(65534)
+        return fetch(GOOD, folder)
+
+    ended = apart(act)
+    held = (ended.is_clear and "cannot be written" in ended.error) and ended.seconds < SECONDS
+    return "" if held else f"a read-only cache: {ended.error or ended.result} after {ended.seconds:.1f} s"
+
+
+def fetched_by_two(stagger: float, folder: Path) -> str:
+    """Two processes fetch into one cache, the second so large a part of a fetch later: both get the right data."""
+    (folder / "alone").mkdir()
+    alone = apart(partial(fetch, GOOD, folder / "alone"))
+    first = Child(partial(fetch, GOOD, folder))
+    time.sleep(stagger * alone.seconds)
+    ends = [alone, Child(partial(fetch, GOOD, folder)).wait(), first.wait()]
+    faults = [end.error or f"{end.seconds:.1f} s" for end in ends if end.error or end.seconds > SECONDS]
+    return f"two at once, staggered by {stagger:.2f}: {faults}" if faults else is_cached(folder)
+
+
+def is_cached(folder: Path) -> str:
+    """What is wrong if the data are not in the cache as they should be, when no server serves, or a part stays."""
+    ended = apart(partial(fetch, DEAD, folder))
+    left = [path.name for path in folder.rglob("*.part")]
+    return "" if ended.result == "the cache" and not left else f"afterwards: {ended.error or ended.result}, left {left}"
 
 
 NAMES = ["a b", "服装 图像", 'it\'s "quoted"', "100%25 %s", "x" * 200, "-rf", "$HOME;ls", "né à ü", "a\nb"]

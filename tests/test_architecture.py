@@ -20,13 +20,15 @@ ROOMS = {
     "files": {"errors"},
     "interrupts": set(),
     "models": {"errors"},
+    "notebooks": {"errors", "files"},
     "data": {"errors", "files"},
     "training": {"errors", "interrupts"},
     "visualisers": {"errors", "files", "interrupts"},
     "explorer": {"errors", "files", "interrupts", "visualisers"},
     "runs": BELOW,
-    "report": {*BELOW, "explorer", "runs"},
-    "course": {*BELOW, "explorer", "runs"},  # checks need little of ours: what they compare with is computed anew
+    "report": {*BELOW, "explorer", "notebooks", "runs"},
+    # Checks need little of ours: what they compare with is computed anew.
+    "course": {*BELOW, "explorer", "notebooks", "runs"},
     "checking": {*BELOW, "runs"},
     "wording": {"checking", "runs"},
     "cli": {*BELOW, "explorer", "runs", "report", "checking", "course", "wording"},
@@ -49,7 +51,7 @@ OTHERS = {
     "ipywidgets": {"explorer"},
     "tomli": {"report/details.py"},
     "traitlets": {"explorer", "report", "course/own_picture.py"},
-    "nbformat": {"report", "course"},
+    "nbformat": {"report", "course", "notebooks"},
     **{name: {"report"} for name in ("bleach", "jinja2", "latex2mathml", "nbclient", "nbconvert", "pygments", "tomli")},
 }
 

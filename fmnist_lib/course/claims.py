@@ -1,9 +1,8 @@
-"""The lab report's twelve claims and their verdicts, as benchmarks/claims.py has measured them so far."""
+"""The lab report's twelve claims and their verdicts as a table in a notebook."""
 
 import html
-import json
-from typing import Any
 
+from fmnist_lib.runs.claims import Claim, read_claims
 from fmnist_lib.runs.places import stored
 
 
@@ -15,11 +14,11 @@ class Verdicts:
     """
 
     def __init__(self, *numbers: int) -> None:
-        kept = json.loads(stored("benchmarks/claims.json").read_text(encoding="utf-8"))
-        self.seeds = kept["n"]
-        self.claims = [claim for claim in kept["claims"] if not numbers or claim["number"] in numbers]
+        kept = read_claims(stored("benchmarks/claims.json"))
+        self.seeds = kept.seeds
+        self.claims = [claim for claim in kept.claims if not numbers or claim.number in numbers]
         self.rows = [row for claim in self.claims for row in list_parts(claim)]
-        self.is_complete = all("verdict" in claim for claim in self.claims)
+        self.is_complete = all(claim.verdict for claim in self.claims)
 
     def __repr__(self) -> str:
         return "\n".join(" | ".join(row) for row in self.rows) + f"\n{self.note}"
@@ -38,19 +37,11 @@ class Verdicts:
         return f"<table><tr>{head}</tr>{body}</table><p>{html.escape(self.note)}</p>"
 
 
-def list_parts(claim: dict[str, Any]) -> list[list[str]]:
+def list_parts(claim: Claim) -> list[list[str]]:
     """The lines of a claim; its number, words and verdict stand in the first alone."""
-    verdict = claim.get("verdict", "not yet")
-    if verdict != "not yet" and not claim["stays_with_twelve"]:
-        verdict += " (not when all twelve are judged together)"
-    lines = [["", "", part["what"]["en"], part["measure"]["en"], tell_effect(part), ""] for part in claim["parts"]]
-    lines[0][:2], lines[0][-1] = [str(claim["number"]), claim["claim"]["en"]], verdict
+    lines = [
+        ["", "", part.what, part.measure, f"{part.effect} {part.unit}".strip() if part.effect else "not yet", ""]
+        for part in claim.parts
+    ]
+    lines[0][:2], lines[0][-1] = [str(claim.number), claim.words], claim.verdict or "not yet"
     return lines
-
-
-def tell_effect(part: dict[str, Any]) -> str:
-    """A mean and its interval with the unit, or how many seeds there are of the five that it takes."""
-    if "effect" not in part:
-        return "not yet"
-    low, high = part["interval"]
-    return f"{part['effect']:.3g} [{low:.3g}, {high:.3g}] {part['unit']['en']}".strip()

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import write_atomically
+from fmnist_lib.notebooks import read_notebook
 
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[^\n]*\n.*?^[ \t]*### END SOLUTION[^\n]*$", re.DOTALL | re.MULTILINE)
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
@@ -33,14 +34,14 @@ def make_handout(source: Path, out: Path, *, repository: str = "") -> list[Path]
     """Write the students' version of every notebook in `source` into `out`.
 
     With the OWNER/NAME of a public GitHub `repository` that has the lab with these notebooks, they open in Colab by a
-    badge and fetch the lab there by their first cell; see docs/colab.md. Raises HandoutError.
+    badge and fetch the lab there by their first cell; see docs/colab.md. Raises HandoutError, NotebookError.
     """
     if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise HandoutError(f"the repository is {repository!r}: it has to be OWNER/NAME, as in GitHub's address of it")
     paths = sorted(source.glob("[0-9]*.ipynb"))
     if not paths:
         raise HandoutError(f"no notebooks in {source}: run this in the lab's folder, or set FMNIST_HOME to it")
-    notebooks = {path.name: without_solutions(nbformat.read(path, as_version=4)) for path in paths}
+    notebooks = {path.name: without_solutions(read_notebook(path)) for path in paths}
     if repository:
         for name, notebook in notebooks.items():
             notebook.cells[1:1] = cloud_cells(name, repository)

@@ -18,33 +18,48 @@ from fmnist_lib.visualisers.recording import Recording
 
 SHOWN_IMAGE = 9  # of the probe, which begins with one image of each class: the ankle boot
 CHANNELS = 16  # of each layer that are kept: a watch is to cost little
+WITHIN = (0.05, 0.2, 0.5)  # of the first epoch, when a network changes most
 
 
 def train_and_watch(model_name: str, recipe: Recipe | str = "original", **options: Any) -> Run:
     """`train_or_load` with the same options, and in a notebook an explorer of the first layer, which grows meanwhile.
 
-    It has kernels, gradients and one image's maps, and stays as it was at the end; of a run that is loaded it shows
-    what was recorded. Raises what `train_or_load` raises.
+    It has kernels, gradients and one image's maps, after each epoch and a few times within the first, and stays as it
+    was at the end; of a run that is loaded, or was trained in part before, it shows what was recorded. Raises what
+    `train_or_load` raises.
     """
     if not in_notebook():
         return train_or_load(model_name, recipe, **options)
     watch = Watch(options.get("data_folder"))
-    run = train_or_load(model_name, recipe, **options, on_epoch=[watch.epoch])
-    watch.show(Recording.load(Path(run.path) / "recording.npz"), run.model())
+    run = train_or_load(model_name, recipe, **options, observers=[watch.step], on_epoch=[watch.epoch])
+    if not watch.saw_all:
+        watch.show(Recording.load(Path(run.path) / "recording.npz"), run.model())
     return run
 
 
 class Watch:
-    """The explorer of a training in a cell. `epoch` is for on_epoch=."""
+    """The explorer of a training in a cell. `step` is for observers=, `epoch` for on_epoch=."""
 
     def __init__(self, data_folder: Path | str | None = None) -> None:
         self.data_folder = data_folder
         self.recorder: Recorder | None = None  # made when the training begins, of its model
+        self.saw_all = False  # whether it was there before the first step
         self.display_id = f"watch-{uuid.uuid4().hex}"
         self.is_shown = False
 
     def epoch(self, training: Training) -> None:
         """Look at the network as it is after an epoch, and before the first."""
+        self.saw_all |= training.epoch == 0
+        self.look(training, training.epoch)
+
+    def step(self, training: Training) -> None:
+        """Look a few times within the first epoch; an observer is called before the step that it counts is taken."""
+        taken = training.step - 1
+        if training.epoch == 0 and taken in {round(part * training.steps_per_epoch) for part in WITHIN} - {0}:
+            self.look(training, round(taken / training.steps_per_epoch, 2))
+
+    def look(self, training: Training, epoch: float) -> None:
+        """Record the network as it is, and show it."""
         model = training.evaluated
         if not isinstance(model, ViewableModel):
             return
@@ -58,7 +73,7 @@ class Watch:
                 channels=CHANNELS,
                 about={"model": "the first layer"},
             )
-        self.recorder.snapshot(training.epoch)
+        self.recorder.snapshot(epoch)
         self.show(self.recorder.recording(), model)
 
     def show(self, recording: Recording, model: ViewableModel) -> None:

@@ -13,6 +13,7 @@ from traitlets import Bool, default
 from traitlets.config import Application, Config
 
 from fmnist_lib.errors import LabError
+from fmnist_lib.notebooks import read_notebook
 from fmnist_lib.report import markdown
 from fmnist_lib.report.chromium import print_page
 from fmnist_lib.report.details import find_folder, read_details
@@ -39,7 +40,19 @@ TEMPLATE = """{%- extends 'index.html.j2' -%}
 {%- endblock data_latex %}"""
 
 
-class LabReportExporter(HTMLExporter):
+class FromFile(Exporter):
+    """What `jupyter nbconvert` calls: a file that is no notebook ends in one message."""
+
+    def from_filename(
+        self, filename: str, resources: dict[str, Any] | None = None, **options: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """What becomes of a notebook's file, and nbconvert's resources. Raises NotebookError."""
+        with one_message():
+            read_notebook(Path(filename))
+        return super().from_filename(filename, resources, **options)
+
+
+class LabReportExporter(FromFile, HTMLExporter):
     """A notebook as one HTML file with a title page, contents, folded code and living sliders; it asks no network."""
 
     export_from_notebook = "Lab report (HTML)"  # the words are menu.py's in JupyterLab
@@ -84,7 +97,7 @@ class LabReportExporter(HTMLExporter):
         return markdown.render(source, folder, root=within(folder, root), attachments=attachments)
 
 
-class LabReportPDFExporter(Exporter):
+class LabReportPDFExporter(FromFile):
     """The same page on paper, printed by a Chromium or Chrome that is on the machine."""
 
     export_from_notebook = "Lab report (PDF)"

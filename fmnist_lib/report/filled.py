@@ -22,6 +22,7 @@ from fmnist_lib.report.pictures import MODEL_NAMES, Picture
 from fmnist_lib.report.templates import open_templates
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.claims import Part, read_claims
 from fmnist_lib.runs.places import figures_folder, run_name
 from fmnist_lib.runs.record import PROBE_IMAGES
 from fmnist_lib.visualisers.figures import CURVES
@@ -256,7 +257,7 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
         "counted_gains": sum(measured.compare(other, chapter.run).verdict == "higher" for chapter, other in without),
         "tuned": tuned_runs(home),
         "speed": read_speed(home),
-        "claims": read_claims(home, language),
+        "claims": claims_told(home, language),
         "classes": dict(zip(data.CLASSES, class_names(language), strict=True)),
         "class_names": class_names(language),
         "confusions": measured.see_confusions,
@@ -337,47 +338,31 @@ def read_speed(home: Path) -> dict[str, float] | None:
         return None
 
 
-def read_claims(home: Path, language: str) -> dict[str, Any] | None:
+def claims_told(home: Path, language: str) -> dict[str, Any] | None:
     """What benchmarks/claims.py found of the original report's claims: `n` seeds, and rows for a table.
 
     The rows are empty as long as there are too few seeds for verdicts; None where there is no such file.
     """
     try:
-        found = json.loads((home / "benchmarks" / "claims.json").read_text(encoding="utf-8"))
-        told = [
-            (
-                claim["number"],
-                claim["claim"][language],
-                tell_effects(claim["parts"], language),
-                claim["verdict_words"][language],
-            )
-            for claim in found["claims"]
-            if "verdict_words" in claim
-        ]
-        rows = [dict(zip(CLAIMS_HEAD[language], row, strict=True)) for row in told]
-        return {"n": int(found["n"]), "rows": rows if len(rows) == len(found["claims"]) else []}
+        found = read_claims(home / "benchmarks" / "claims.json", language=language)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    told = [(claim.number, claim.words, tell_effects(claim.parts, language), claim.verdict) for claim in found.claims]
+    rows = [dict(zip(CLAIMS_HEAD[language], row, strict=True)) for row in told]
+    return {"n": found.seeds, "rows": rows if found.are_judged else []}
 
 
-def tell_effects(parts: Sequence[Mapping[str, Any]], language: str) -> str:
+def tell_effects(parts: Sequence[Part], language: str) -> str:
     """The effects by which a claim is judged, each with its interval; a measure and its unit once for all its parts."""
     colon, comma, opening, closing = (": ", "; ", " (", ")") if language == "en" else ("：", "；", "（", "）")
     told = []
-    for measure_words, group in groupby(parts, key=lambda part: part["measure"][language]):
+    for measure_words, group in groupby(parts, key=lambda part: part.measure):
         same = list(group)
-        unit = same[0]["unit"][language].strip("（）")
-        is_ratio = same[0]["no_difference"] == 1  # whose measure says of what
-        scale = f"{opening}{unit}{closing}" if unit and not is_ratio else ""
-        effects = [f"{part['what'][language]} {tell_interval(part['effect'], *part['interval'])}" for part in same]
+        unit = same[0].unit
+        scale = f"{opening}{unit}{closing}" if unit and not same[0].is_ratio else ""
+        effects = [f"{part.what} {part.effect}" for part in same]
         told.append(f"{measure_words}{scale}{colon}{comma.join(effects)}")
     return comma.join(told)
-
-
-def tell_interval(effect: float, low: float, high: float) -> str:
-    """An effect and its interval, as many digits after the point as its ends need."""
-    digits = 1 if max(abs(low), abs(high)) >= 10 else 2
-    return f"{effect:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def class_names(language: str) -> list[str]:

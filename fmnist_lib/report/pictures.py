@@ -79,7 +79,7 @@ def side_by_side(recordings: Mapping[str, Recording], kind: str, *, layers: int 
     return sheet(next(iter(recordings.values())), kind, groups, title=title, note=SHARED[kind])
 
 
-def band(recording: Recording, kind: str, layer: str, epoch: int, label: str) -> Band:
+def band(recording: Recording, kind: str, layer: str, epoch: float, label: str) -> Band:
     """What a layer shows at an epoch: kernels on their first live input, or the maps of the last shown image."""
     values = recording.values(kind, layer, epoch)
     about = recording.layers[kind][layer]

@@ -5,19 +5,21 @@ from pathlib import Path
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbformat import NotebookNode, reads, validate
+from nbformat import NotebookNode
 
-from fmnist_lib.files import read_file
+from fmnist_lib.notebooks import read_notebook
 from fmnist_lib.report.details import ReportError
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LARGEST = 2**28  # bytes of a notebook
 CELL_SECONDS = 3600  # a cell may train a network
 KERNEL_OPTIONS = ["--log-level=ERROR"]  # else every kernel warns that it talks over TCP on this machine
 
 
 def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
-    """A notebook run from a fresh kernel, in a copy, without widget state. Raises ReportError naming the cell."""
+    """A notebook run from a fresh kernel, in a copy, without widget state.
+
+    Raises NotebookError, and ReportError naming the cell.
+    """
     work.mkdir(parents=True, exist_ok=True)
     notebook = read_notebook(path)
     client = NotebookClient(
@@ -36,21 +38,6 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
     except (DeadKernelError, TimeoutError) as error:
         raise ReportError(f"{path.name} stopped: {error}. Run it in JupyterLab to see more") from error
     return strip(notebook)
-
-
-def read_notebook(path: Path) -> NotebookNode:
-    """A notebook from its file. Raises ReportError where it is none."""
-    try:
-        text = read_file(path, most=LARGEST).decode("utf-8")
-        notebook = reads(text, as_version=4)
-        validate(notebook)
-    except Exception as error:  # nbformat meets a dozen kinds of damage with as many kinds of exception
-        words = str(error).splitlines() or [type(error).__name__]
-        raise ReportError(
-            f"{path} is no notebook, or a damaged one ({words[0][:200]}): bring it back from the handed-out "
-            "folder or from JupyterLab's .ipynb_checkpoints"
-        ) from error
-    return notebook
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:

@@ -119,7 +119,7 @@ class Run:
         """Training time over all finished epochs, validation not counted."""
         return sum(row["seconds"] for row in self.history.epochs)
 
-    def identity(self, epoch: int) -> Identity:
+    def identity(self, epoch: float) -> Identity:
         """What every file of this run says of itself: model, recipe, seed, and the epoch that it is of."""
         recipe = {"name": self.recipe.name, **self.recipe.settings()}
         return {"model": self.model_name, "recipe": recipe, "seed": self.seed, "epoch": epoch}

@@ -147,6 +147,7 @@ def train_or_load(
     device: str = "auto",
     data_folder: Path | str | None = None,
     fresh: bool = False,
+    observers: Sequence[Observer] = (),
     on_epoch: Sequence[Observer] = (),
     **changes: Any,
 ) -> Run:
@@ -155,7 +156,7 @@ def train_or_load(
     `recipe` is a Recipe or the name of one. Any field of it and any argument of the model can be changed by name, as
     in `train_or_load("resnet18", name="mine", epochs=2, widths=[8, 16, 32, 64])`: that is a run of your own, in
     checkpoints/MODEL-NAME beside those that come with the lab. `fresh` trains one of your own again from the start;
-    `on_epoch` are called as by `fit`.
+    `observers` and `on_epoch` are called as by `fit`.
     Raises what `train_run` raises, and Stopped at an interrupt.
     """
     try:
@@ -165,13 +166,16 @@ def train_or_load(
         if fresh and own.name in RECIPES:
             raise BadRecipe(f'{model_name}-{own.name} comes with the lab and stays: name one of your own, name="mine"')
         wanted = Run(run_folder(model_name, own.name, seed=seed), model_name, own, seed)
-        return show_run(wanted, fresh=fresh, site=Site(device, data_folder), on_epoch=on_epoch)
+        site = Site(device, data_folder)
+        return show_run(wanted, fresh=fresh, site=site, observers=observers, on_epoch=on_epoch)
     except LabError as error:
         error.args = (in_notebook_words(str(error)),)
         raise
 
 
-def show_run(wanted: Run, *, fresh: bool, site: Site, on_epoch: Sequence[Observer]) -> Run:
+def show_run(
+    wanted: Run, *, fresh: bool, site: Site, observers: Sequence[Observer], on_epoch: Sequence[Observer]
+) -> Run:
     """Train or load it with its curve in the cell. Raises what `train_run` raises, and Stopped."""
     model_name, recipe, path = wanted.model_name, wanted.recipe, wanted.path
     if not (path / "run.json").exists():
@@ -185,7 +189,7 @@ def show_run(wanted: Run, *, fresh: bool, site: Site, on_epoch: Sequence[Observe
             seed=wanted.seed,
             site=site,
             fresh=fresh,
-            observers=[curve.step],
+            observers=[curve.step, *observers],
             on_epoch=[curve.epoch, *on_epoch],
             tell=lambda text: print(shown(text)),
         )

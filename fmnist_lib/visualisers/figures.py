@@ -22,17 +22,17 @@ MOST_TILES = 16  # of a layer, but for the first one's kernels, which are all sh
 PERCENTILE = 99.5  # of a layer's values, where its colours end: an outlier must not turn the rest pale
 
 
-def kernels(recording: Recording, epoch: int) -> Figure:
+def kernels(recording: Recording, epoch: float) -> Figure:
     """The kernels of the first convolution, all of them, and of some deeper ones, at an epoch; see `weight_sheet`."""
     return weight_sheet(recording, "kernels", epoch)
 
 
-def gradients(recording: Recording, epoch: int) -> Figure:
+def gradients(recording: Recording, epoch: float) -> Figure:
     """The gradient of the loss with respect to the kernels that `kernels` shows; see `weight_sheet`."""
     return weight_sheet(recording, "gradients", epoch)
 
 
-def weight_sheet(recording: Recording, kind: str, epoch: int) -> Figure:
+def weight_sheet(recording: Recording, kind: str, epoch: float) -> Figure:
     """A sheet of kernels or of their gradients, in colours that are symmetric about zero.
 
     Kernels have the same colours at every epoch. Gradients differ so much in size from epoch to epoch that the smaller
@@ -65,7 +65,7 @@ def pick_input(about: dict[str, Any], values: NDArray[np.floating]) -> tuple[str
     return label + (f", {zeros} of these {len(values)} zero" if 0 < zeros < len(values) else ""), values[:, place]
 
 
-def feature_maps(recording: Recording, epoch: int, *, image: int = -1) -> Figure:
+def feature_maps(recording: Recording, epoch: float, *, image: int = -1) -> Figure:
     """The feature maps of one shown image in layers from first to last; colours are the same for every epoch.
 
     Raises RecordingError if no maps were recorded at the epoch, or for an image that is not there.
@@ -103,7 +103,7 @@ NOTES = {
 }
 
 
-def layers_at(recording: Recording, kind: str, epoch: int, *, layers: list[str]) -> list[str]:
+def layers_at(recording: Recording, kind: str, epoch: float, *, layers: list[str]) -> list[str]:
     """At most `MOST_LAYERS` of those of the layers that were recorded at an epoch, evenly spread.
 
     Raises RecordingError if there is none.
@@ -231,7 +231,7 @@ def recorded_stats(recording: Recording, column: str) -> list[dict[str, Any]]:
 
 def activation_histograms(recording: Recording) -> Figure:
     """How the outputs of some layers, first and last among them, are spread at each epoch that they were seen at."""
-    found: dict[str, dict[int, plots.Histogram]] = {}
+    found: dict[str, dict[float, plots.Histogram]] = {}
     for row in recorded_stats(recording, "histogram"):
         found.setdefault(row["layer"], {})[row["epoch"]] = row["low"], row["high"], row["histogram"]
     histograms = {
@@ -267,12 +267,12 @@ def save_run_figures(recording: Recording, curves: Figure, folder: Path) -> list
     return saved
 
 
-def picture_name(what: str, epoch: int) -> str:
+def picture_name(what: str, epoch: float) -> str:
     """A picture's file."""
     return f"{what}_epoch_{epoch}.png"
 
 
-def pictures_of(recording: Recording) -> list[tuple[str, int]]:
+def pictures_of(recording: Recording) -> list[tuple[str, float]]:
     """What there is to draw: a key of PICTURES, and an epoch that has something of that kind."""
     return [
         (what, epoch)

@@ -33,7 +33,7 @@ def check_archive(archive: zipfile.ZipFile, size: int) -> None:
 def check_header(header: dict[str, Any], kinds: Collection[str]) -> None:
     """Raise ValueError naming the field that is not as a recorder writes it."""
     epochs, layers = header["epochs"], header["layers"]
-    if not is_list_of(epochs, is_number) or len(set(epochs)) != len(epochs):
+    if not is_list_of(epochs, is_epoch) or len(set(epochs)) != len(epochs):
         raise ValueError("its epochs are no numbers, or not all different")
     if not isinstance(header["about"], dict):
         raise ValueError("its about is no object")
@@ -71,7 +71,7 @@ def check_stats(stats: Any) -> None:
         raise ValueError("its stats are no rows")
     for row in stats:
         values = [value for name, value in row.items() if name != "layer"]
-        if not is_name(row.get("layer")) or not is_number(row.get("epoch")):
+        if not is_name(row.get("layer")) or not is_epoch(row.get("epoch")):
             raise ValueError("a row of its stats is of no layer or no epoch")
         if not all(value is None or is_real(value) or is_list_of(value, is_real) for value in values):
             raise ValueError("a row of its stats holds what is no number")
@@ -130,6 +130,11 @@ def is_list_of(value: Any, check: Any) -> bool:
 def is_number(value: Any) -> bool:
     """A whole number of moderate size."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
+
+
+def is_epoch(value: Any) -> bool:
+    """A number of moderate size, with a fraction where it is within an epoch."""
+    return is_number(value) or (isinstance(value, float) and abs(value) < MOST)
 
 
 def is_count(value: Any) -> bool:

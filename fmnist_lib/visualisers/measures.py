@@ -115,7 +115,7 @@ def grad_cam(maps: Tensor, gradients: Tensor) -> Tensor:
     return (maps * gradients.mean(axes, keepdim=True)).sum(1, keepdim=True).relu()
 
 
-def weight_row(layer: str, epoch: int, weight: Tensor, *, gradient: Tensor, start: Tensor) -> Row:
+def weight_row(layer: str, epoch: float, weight: Tensor, *, gradient: Tensor, start: Tensor) -> Row:
     """Norms of a layer's weights and gradient, and how far it moved from `start`, relative to that one's norm."""
     weight, gradient = weight.detach().float(), gradient.float()
     start = start.to(weight)
@@ -128,7 +128,7 @@ def weight_row(layer: str, epoch: int, weight: Tensor, *, gradient: Tensor, star
     }
 
 
-def map_row(layer: str, epoch: int, output: Tensor) -> Row:
+def map_row(layer: str, epoch: float, output: Tensor) -> Row:
     """Mean, deviation, share of zeros, dead channels and a histogram of a layer's output (N, C, ...).
 
     A channel is dead when it is zero for every image. Mean, deviation and the histogram, `BINS` counts between

@@ -278,7 +278,7 @@ def layer_lines(series: Mapping[str, Mapping[str, float]], *, title: str, ylabel
 
 
 def layers_over_epochs(
-    values: ArrayLike, layers: Sequence[str], epochs: Sequence[int], *, title: str, label: str, is_log: bool = False
+    values: ArrayLike, layers: Sequence[str], epochs: Sequence[float], *, title: str, label: str, is_log: bool = False
 ) -> Figure:
     """A chart (layers, epochs) of one number each, such as a gradient's norm; NaN, where there is none, stays grey."""
     numbers = np.asarray(values, dtype=float)
@@ -307,7 +307,7 @@ def layers_over_epochs(
 
 
 def histograms_over_epochs(
-    histograms: Mapping[str, Sequence[Histogram | None]], epochs: Sequence[int], *, title: str
+    histograms: Mapping[str, Sequence[Histogram | None]], epochs: Sequence[float], *, title: str
 ) -> Figure:
     """How a layer's outputs are spread, epoch by epoch: layer -> a histogram per epoch, a panel per layer.
 
@@ -331,7 +331,7 @@ def histograms_over_epochs(
     return figure
 
 
-def name_epochs(axes: Axes, epochs: Sequence[int], *, most: int) -> None:
+def name_epochs(axes: Axes, epochs: Sequence[float], *, most: int) -> None:
     """Name some of the epochs that lie side by side at 0, 1, 2, ..., first and last among them."""
     shown = sample(len(epochs), most)
     axes.set_xticks(shown, [str(epochs[place]) for place in shown])

@@ -5,6 +5,7 @@ Letters: N images of the probe, C channels, H height, W width, L length of a sig
 
 import inspect
 import json
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -129,9 +130,9 @@ class Recorder:
         """Be an observer of `fit(on_epoch=...)`."""
         self.snapshot(progress.epoch)
 
-    def snapshot(self, epoch: int) -> None:
-        """Record the model as it is now under the whole number `epoch`; a failure leaves the recording without it."""
-        epoch = whole_number(epoch)
+    def snapshot(self, epoch: float) -> None:
+        """Record the model as it is now under the number `epoch`; a failure leaves the recording without it."""
+        epoch = plain_number(epoch)
         if epoch in self._builder.epochs:
             raise NotRecordable(f"epoch {epoch} is recorded already")
         look = RecordingBuilder(epochs=[epoch], channels=self.channels)
@@ -240,13 +241,13 @@ def check_channels(channels: Any) -> int | list[int]:
     return wanted[0] if many else wanted
 
 
-def whole_number(epoch: Any) -> int:
-    """An epoch as Python's int, from numpy's and torch's too. Raises NotRecordable."""
+def plain_number(epoch: Any) -> float:
+    """An epoch as a number of Python's, from numpy's and torch's too, whole where it is. Raises NotRecordable."""
     with suppress(TypeError, ValueError, OverflowError, RuntimeError):
-        number = epoch.item() if hasattr(epoch, "item") else epoch
-        if float(number).is_integer():
-            return int(number)
-    raise NotRecordable(f"epoch={epoch!r} is no whole number: number the snapshots, by steps perhaps")
+        number = float(epoch.item() if hasattr(epoch, "item") else epoch)
+        if math.isfinite(number):
+            return int(number) if number.is_integer() else number
+    raise NotRecordable(f"epoch={epoch!r} is no number: number the snapshots, by epochs or by steps")
 
 
 def call_model(bare: nn.Module, inputs: Inputs) -> Any:

@@ -115,7 +115,7 @@ class RecordingBuilder:
     """
 
     about: dict[str, Any] = field(default_factory=dict)
-    epochs: list[int] = field(default_factory=list)
+    epochs: list[float] = field(default_factory=list)
     layers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     stats: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class RecordingBuilder:
     channels: int | Sequence[int] = MAX_CHANNELS
     _added: zipfile.ZipFile = field(default_factory=lambda: zipfile.ZipFile(io.BytesIO(), "w"), repr=False)
 
-    def keep(self, kind: str, layer: str, epoch: int, pictures: NDArray[np.floating]) -> None:
+    def keep(self, kind: str, layer: str, epoch: float, pictures: NDArray[np.floating]) -> None:
         """Sample the channels of (N, C, H, W) or (O, I, H, W), note which, and store the tiles; 1-D has no H."""
         sampled: dict[str, Any] = {"shape": list(pictures.shape)}
         if kind in ("kernels", "gradients"):
@@ -232,7 +232,7 @@ class Recording:
         with self._naming_damage():
             check_header(header, KINDS)
             self.about: dict[str, Any] = header["about"]
-            self.epochs: list[int] = header["epochs"]
+            self.epochs: list[float] = header["epochs"]
             self.layers: dict[str, dict[str, dict[str, Any]]] = header["layers"]
             self.stats: list[dict[str, Any]] = header["stats"]
             self.skipped: dict[str, str] = header["skipped"]
@@ -257,7 +257,7 @@ class Recording:
         """The kinds of pictures that there are."""
         return [kind for kind in KINDS if self.layers.get(kind)]
 
-    def tiles(self, kind: str, layer: str, epoch: int) -> Tiles:
+    def tiles(self, kind: str, layer: str, epoch: float) -> Tiles:
         """The pictures of one kind, layer and epoch, as stored. Raises RecordingError."""
         self._check("kind", kind, self.kinds)
         self._check("layer", layer, list(self.layers[kind]))
@@ -266,15 +266,15 @@ class Recording:
         key = f"{kind}/{layer}/{epoch}"
         return self._tiles(key)
 
-    def recorded_epochs(self, kind: str, layer: str) -> list[int]:
+    def recorded_epochs(self, kind: str, layer: str) -> list[float]:
         """The epochs that have pictures of a layer; one that first ran later has fewer than the recording."""
         return [epoch for epoch in self.epochs if self.has(kind, layer, epoch)]
 
-    def has(self, kind: str, layer: str, epoch: int) -> bool:
+    def has(self, kind: str, layer: str, epoch: float) -> bool:
         """Whether there are pictures of one kind, layer and epoch."""
         return f"{kind}/{layer}/{epoch}/codes.npy" in self._names
 
-    def values(self, kind: str, layer: str, epoch: int) -> NDArray[np.float32]:
+    def values(self, kind: str, layer: str, epoch: float) -> NDArray[np.float32]:
         """The same as numbers; see `KINDS` for the axes."""
         return self.tiles(kind, layer, epoch).decode()
 
@@ -288,7 +288,7 @@ class Recording:
         """The shown images as the model saw them, float32 (N, C, H, W)."""
         return self._tiles("inputs").decode()
 
-    def scores(self, epoch: int) -> NDArray[np.float32]:
+    def scores(self, epoch: float) -> NDArray[np.float32]:
         """The class probabilities of the shown images, float32 (N, classes). Raises RecordingError."""
         self._check("scores at epoch", epoch, [e for e in self.epochs if f"scores/{e}.npy" in self._names])
         return self._read(f"scores/{epoch}")

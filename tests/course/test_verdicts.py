@@ -11,22 +11,17 @@ from fmnist_lib.errors import LabError
 
 
 def part(**more: Any) -> dict[str, Any]:
-    return {"what": {"en": "A < B"}, "measure": {"en": "accuracy"}, "unit": {"en": "points"}, "n": 6, **more}
+    words = {"what": {"en": "A < B"}, "measure": {"en": "accuracy"}, "unit": {"en": "points"}}
+    return words | {"no_difference": 0, **more}
 
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with one claim that is decided, one that holds alone, and one without runs."""
-    found = part(effect=1.2345, interval=[0.5, 1.9])
+    found, supported = part(effect=1.2345, interval=[0.5, 1.9]), {"verdict_words": {"en": "supported"}}
     claims = [
-        {"number": 1, "claim": {"en": "One."}, "verdict": "supported", "stays_with_twelve": True, "parts": [found]},
-        {
-            "number": 2,
-            "claim": {"en": "Two."},
-            "verdict": "supported",
-            "stays_with_twelve": False,
-            "parts": [found] * 2,
-        },
+        {"number": 1, "claim": {"en": "One."}, **supported, "stays_with_twelve": True, "parts": [found]},
+        {"number": 2, "claim": {"en": "Two."}, **supported, "stays_with_twelve": False, "parts": [found] * 2},
         {"number": 3, "claim": {"en": "Three."}, "parts": [part()]},
     ]
     (tmp_path / "benchmarks").mkdir()
@@ -37,9 +32,9 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_effect_interval_and_verdict_are_those_of_the_file(kept: Path) -> None:
     one, two, more = Verdicts(1, 2).rows
-    assert one == ["1", "One.", "A < B", "accuracy", "1.23 [0.5, 1.9] points", "supported"]
+    assert one == ["1", "One.", "A < B", "accuracy", "1.23 [0.50, 1.90] points", "supported"]
     assert two[:2] == ["2", "Two."] and two[-1] == "supported (not when all twelve are judged together)"
-    assert more == ["", "", "A < B", "accuracy", "1.23 [0.5, 1.9] points", ""]
+    assert more == ["", "", "A < B", "accuracy", "1.23 [0.50, 1.90] points", ""]
     assert Verdicts(1, 2).is_complete and "6 seeds" in Verdicts(1).note
 
 

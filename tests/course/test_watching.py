@@ -9,14 +9,16 @@ from nbclient import NotebookClient
 
 from fmnist_lib import Explorer, train_or_load
 from fmnist_lib.course import train_and_watch, watching
+from fmnist_lib.runs.launch import Stopped
+from fmnist_lib.training.loop import Training
 
-RUN = {"recipe": "smoke", "epochs": 2}
+RUN = {"recipe": "smoke", "epochs": 2, "batch_size": 10}
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[list[int], bool]]:
+def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[list[float], bool]]:
     """The epochs of each explorer that was shown, and whether it took the place of the one before."""
-    found: list[tuple[list[int], bool]] = []
+    found: list[tuple[list[float], bool]] = []
 
     def show(explorer: Explorer, display_id: str, *, update: bool = False) -> None:
         assert display_id and explorer.html()
@@ -28,14 +30,28 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[list[in
     return found
 
 
-def test_it_gets_an_epoch_longer_after_each(shown: list[tuple[list[int], bool]]) -> None:
+def test_it_gets_longer_within_the_first_epoch_and_after_each(shown: list[tuple[list[float], bool]]) -> None:
     watched = train_and_watch("alexnet", **RUN, name="mine")
-    assert shown == [([0], False), ([0, 1], True), ([0, 1, 2], True), ([0, 1, 2], True)]
+    places = [0, 0.05, 0.2, 0.5, 1, 2]
+    assert shown == [(places[:count], count > 1) for count in range(1, 7)]
     shown.clear()
     train_and_watch("alexnet", **RUN, name="mine")
     assert shown == [([0, 1, 2], False)]
     alone = train_or_load("alexnet", **RUN, name="alone")
     assert alone.weights_digest() == watched.weights_digest()
+
+
+def test_of_a_training_that_goes_on_the_whole_recording_is_shown(shown: list[tuple[list[float], bool]]) -> None:
+    with pytest.raises(Stopped):
+        train_or_load("alexnet", **RUN, name="mine", on_epoch=[interrupt_after_the_first])
+    train_and_watch("alexnet", **RUN, name="mine")
+    assert shown == [([2], False), ([0, 1, 2], True)]
+
+
+def interrupt_after_the_first(training: Training) -> None:
+    """Stop a training as Jupyter's button does."""
+    if training.epoch == 1:
+        raise KeyboardInterrupt
 
 
 def test_in_a_cell_one_curve_one_sheet_and_one_player_are_left(tmp_path: Path) -> None:
@@ -46,4 +62,4 @@ def test_in_a_cell_one_curve_one_sheet_and_one_player_are_left(tmp_path: Path) -
     outputs = [output for output in notebook.cells[0].outputs if output.output_type != "stream"]
     curve, sheet, player = sorted(outputs, key=lambda output: ("text/html" in output.data, str(output.data)))
     assert "image/png" in curve.data and "image/png" in sheet.data
-    assert "3 epochs" in player.data["text/plain"] and "text/html" in player.data
+    assert "6 epochs" in player.data["text/plain"] and "text/html" in player.data

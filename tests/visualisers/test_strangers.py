@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from zoo import Framed, assert_close, make_net, make_probe, record
 
+from fmnist_lib.visualisers import figures
 from fmnist_lib.visualisers.borrow import NotRecordable
 from fmnist_lib.visualisers.explorer import Explorer, ExplorerError, compare
 from fmnist_lib.visualisers.hooks import capture
@@ -121,7 +122,7 @@ def test_a_layer_called_twice_in_a_model_with_a_hash_in_its_names() -> None:
 @pytest.mark.parametrize(
     "epochs", [np.arange(3), torch.arange(3), np.linspace(0, 2, 3), [np.int8(0), np.float32(1), "2"], range(3)]
 )
-def test_epochs_of_every_kind_are_whole_numbers_in_the_file(epochs: Any, tmp_path: Path) -> None:
+def test_whole_epochs_of_every_kind_are_whole_numbers_in_the_file(epochs: Any, tmp_path: Path) -> None:
     recorder = Recorder(make_net(), probe=PROBE)
     for epoch in epochs:
         recorder.snapshot(epoch)
@@ -131,10 +132,25 @@ def test_epochs_of_every_kind_are_whole_numbers_in_the_file(epochs: Any, tmp_pat
     assert "3 epochs" in str(Explorer(recording))
 
 
-@pytest.mark.parametrize("epoch", ["last", 0.5, None, float("nan"), float("inf"), [1], torch.zeros(2), np.zeros(2)])
+def test_a_part_of_an_epoch_is_a_place_of_the_slider_and_a_picture(tmp_path: Path) -> None:
+    recorder = Recorder(make_net(), probe=PROBE)
+    for epoch in (0, 0.25, np.float32(0.5), 1):
+        recorder.snapshot(epoch)
+    recorder.save(tmp_path / "recording.npz")
+    explorer = Explorer(tmp_path / "recording.npz", kind="maps", epoch=0.5)
+    assert explorer.panels[0].epochs == [0, 0.25, 0.5, 1]
+    assert "epoch 0.5" in str(explorer) and 'data-frame="act1/0.5/' in explorer.html()
+    explorer.move(epoch=0.25)
+    assert "epoch 0.25" in str(explorer)
+    assert "not recorded" not in str(Explorer(tmp_path / "recording.npz", epochs=np.linspace(0, 1, 3), epoch=1.0))
+    figure = figures.kernels(Recording.load(tmp_path / "recording.npz"), 0.25)
+    assert "epoch 0.25" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("epoch", ["last", None, float("nan"), float("inf"), [1], torch.zeros(2), np.zeros(2)])
 def test_an_epoch_that_is_no_number_is_refused_at_once(epoch: Any) -> None:
     recorder = Recorder(make_net(), probe=PROBE)
-    with pytest.raises(NotRecordable, match="is no whole number"):
+    with pytest.raises(NotRecordable, match="is no number"):
         recorder.snapshot(epoch)
     recorder.snapshot(0)
     assert recorder.recording().epochs == [0]

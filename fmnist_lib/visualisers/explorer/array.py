@@ -48,16 +48,17 @@ class ArrayPanel(Panel):
     def shape(self, kind: str, layer: str) -> tuple[int, ...]:
         return (self.count, *self.size)
 
-    def tiles(self, kind: str, layer: str, epoch: int) -> Tiles:
-        return Tiles(self.encoded.codes[:, epoch], self.encoded.ranges[:, epoch])
+    def tiles(self, kind: str, layer: str, epoch: float) -> Tiles:
+        place = self.epochs.index(int(epoch))
+        return Tiles(self.encoded.codes[:, place], self.encoded.ranges[:, place])
 
-    def is_recorded(self, kind: str, layer: str, epoch: int) -> bool:
+    def is_recorded(self, kind: str, layer: str, epoch: float) -> bool:
         return True
 
     def stored_bytes(self, kind: str, layer: str) -> float:
         return float(self.encoded.codes.size)
 
-    def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
+    def dead(self, kind: str, layer: str, epoch: float) -> list[int]:
         """What is zero in an array is zero, and not dead."""
         return []
 

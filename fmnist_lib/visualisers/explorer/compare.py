@@ -15,7 +15,7 @@ def compare(
     names: Sequence[str] | None = None,
     layers: str | Sequence[str] | None = None,
     images: Sequence[int] | None = None,
-    epochs: Sequence[int] | None = None,
+    epochs: Sequence[float] | None = None,
     caption: str = "",
     **position: Any,
 ) -> Explorer:
@@ -45,8 +45,8 @@ def make_panel(
     *,
     layers: Sequence[str] | None,
     images: Sequence[int] | None,
-    epochs: Sequence[int] | None,
-    epoch: int | None,
+    epochs: Sequence[float] | None,
+    epoch: float | None,
     room: float,
 ) -> Panel:
     """The part of one source that is compared. Raises ExplorerError."""

@@ -51,14 +51,14 @@ class Explorer:
         *,
         kind: str | Sequence[str] = "maps",
         layer: str | None = None,
-        epoch: int | None = None,
+        epoch: float | None = None,
         channel: int | None = None,
         image: int | None = None,
         scale: str | None = None,
         view: str = "sheet",
         layers: str | Sequence[str] | None = None,
         images: Sequence[int] | None = None,
-        epochs: Sequence[int] | None = None,
+        epochs: Sequence[float] | None = None,
         caption: str = "",
     ) -> None:
         kinds = as_list("kind", kind)

@@ -112,17 +112,17 @@ class LivePanel(Panel):
         tiles = self._compute(image)[0][layer]
         return Tiles(tiles.codes[None], tiles.ranges[None])
 
-    def tiles(self, kind: str, layer: str, epoch: int) -> Tiles:
+    def tiles(self, kind: str, layer: str, epoch: float) -> Tiles:
         tiles = [self._compute(image)[0][layer] for image in self.ready]
         return Tiles(np.stack([t.codes for t in tiles]), np.stack([t.ranges for t in tiles]))
 
-    def is_recorded(self, kind: str, layer: str, epoch: int) -> bool:
+    def is_recorded(self, kind: str, layer: str, epoch: float) -> bool:
         return True
 
     def stored_bytes(self, kind: str, layer: str) -> float:
         return float(len(self.ready) * self.column(kind, layer, 0).codes.size)
 
-    def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
+    def dead(self, kind: str, layer: str, epoch: float) -> list[int]:
         """Nothing is dead for all one knows: only the images that were asked for were run."""
         return []
 

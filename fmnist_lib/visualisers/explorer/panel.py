@@ -63,8 +63,8 @@ class Panel:
         kinds: Sequence[str],
         layers: Sequence[str] | None = None,
         images: Sequence[int] | None = None,
-        epochs: Sequence[int] | None = None,
-        epoch: int | None = None,
+        epochs: Sequence[float] | None = None,
+        epoch: float | None = None,
         room: float = 1.0,
     ) -> None:
         if not recording.epochs:
@@ -105,7 +105,7 @@ class Panel:
         stored = sum(self.recording.stored_bytes(kind, layer) for kind in kinds for layer in self.layers[kind])
         return list(range(min(recorded, max(1, int(recorded * COMFORTABLE / max(stored, 1))))))
 
-    def _choose_epochs(self, wanted: Sequence[int] | None, first: int | None, room: float) -> list[int]:
+    def _choose_epochs(self, wanted: Sequence[float] | None, first: float | None, room: float) -> list[float]:
         """The wanted epochs; else all, or of a long training as many as fit into a page's part, the first seen too."""
         recorded = self.recording.epochs
         if wanted is not None:
@@ -113,7 +113,7 @@ class Panel:
                 check("epoch", epoch, recorded)
             if not wanted:
                 raise ExplorerError(f"no epoch chosen: choose from {recorded[0]} to {recorded[-1]}")
-            return sorted(set(wanted))
+            return sorted(epoch for epoch in recorded if epoch in set(wanted))  # as it is stored: 1, not 1.0
         stored = sum(self.stored_bytes(kind, layer) for kind in self.kinds for layer in self.layers[kind])
         fitting = int(len(recorded) * room * ROOMY / max(stored, 1))
         if not FEWEST_EPOCHS <= fitting < len(recorded):
@@ -134,7 +134,7 @@ class Panel:
         shape = self.recording.layers[kind][layer]["shape"]
         return tuple(shape if kind in KERNEL_KINDS else shape[1:])
 
-    def tiles(self, kind: str, layer: str, epoch: int) -> Tiles:
+    def tiles(self, kind: str, layer: str, epoch: float) -> Tiles:
         """The pictures of one epoch, codes uint8 (N, C, H, W). Raises ExplorerError if they are damaged.
 
         Where the layer was not recorded at that epoch there is no value: better no picture than that of another epoch.
@@ -151,7 +151,7 @@ class Panel:
             return Tiles(tiles.codes.swapaxes(0, 1), tiles.ranges.swapaxes(0, 1))
         return Tiles(tiles.codes[self.shown], tiles.ranges[self.shown])
 
-    def is_recorded(self, kind: str, layer: str, epoch: int) -> bool:
+    def is_recorded(self, kind: str, layer: str, epoch: float) -> bool:
         """Whether a layer was recorded at an epoch; one that first ran later was not at the first ones."""
         return self.recording.has(kind, layer, epoch)
 
@@ -176,7 +176,7 @@ class Panel:
         shown = 1.0 if kind in KERNEL_KINDS else len(self.shown) / max(1, len(self.inputs))
         return self.recording.stored_bytes(kind, layer) * shown * len(self.epochs) / len(self.recording.epochs)
 
-    def dead(self, kind: str, layer: str, epoch: int) -> list[int]:
+    def dead(self, kind: str, layer: str, epoch: float) -> list[int]:
         """Positions, among the kept channels, of those whose map is zero for every image that was looked at."""
         if kind != "maps" or not self.is_recorded(kind, layer, epoch):
             return []

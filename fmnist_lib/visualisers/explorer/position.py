@@ -40,7 +40,7 @@ class Position:
 
     kind: str
     layer: str
-    epoch: int
+    epoch: float
     channel: int
     image: int
     scale: str
@@ -133,7 +133,7 @@ class Axes:
         }
 
 
-def make_steps(panels: Sequence[Panel], kind: str, epochs: list[int]) -> list[Step]:
+def make_steps(panels: Sequence[Panel], kind: str, epochs: list[float]) -> list[Step]:
     """One step for each layer of the deepest panel."""
     names = [panel.layers[kind] for panel in panels]
     deepest = max(names, key=len)
@@ -168,6 +168,6 @@ def relative_places(count: int, other: int) -> list[int]:
     return [relative(index, count, other) for index in range(count)]
 
 
-def nearest(epoch: int, epochs: list[int]) -> int:
+def nearest(epoch: float, epochs: list[float]) -> int:
     """The place of the recorded epoch that is closest by value; of two equally close, the earlier."""
     return min(range(len(epochs)), key=lambda index: abs(epochs[index] - epoch))
