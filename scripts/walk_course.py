@@ -99,7 +99,12 @@ def walk(opened: Opened, name: str) -> list[str]:
             page.keyboard.insert_text(cell.source)
         run_cell(page, number)
         rights += output_of(page, number).startswith("Right")
-        if page.locator(".jp-CodeCell").nth(number).locator("[data-mime-type*=error], [data-mime-type*=stderr]").count():
+        if (
+            page.locator(".jp-CodeCell")
+            .nth(number)
+            .locator("[data-mime-type*=error], [data-mime-type*=stderr]")
+            .count()
+        ):
             faults.append(f"cell {number}: {output_of(page, number)[-300:]}")
     if rights != tasks:
         faults.append(f"{tasks} tasks, and {rights} checks say Right")

@@ -147,7 +147,7 @@ def joined(device: str = "auto") -> Iterator[World]:
     """The world that torchrun's environment variables tell of, joined on entering and left in any case.
 
     All ranks leave together when all went well. Raises DeviceError where ranks cannot train together on `device`, and
-    WorldError where the variables are not what torchrun sets.
+    WorldError where the variables are not what torchrun sets, or another rank has ended.
     """
     world = read_world(os.environ)
     if world.size == 1:
@@ -163,9 +163,22 @@ def joined(device: str = "auto") -> Iterator[World]:
     try:
         yield world
         world.sum(torch.zeros(1))
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        raise WorldError(
+            f"rank {world.rank} lost another of the {world.size} ranks, which failed or was killed; what the first rank "
+            "has finished is kept. Run the same command again to go on from there, or have torchrun do it with "
+            "--max-restarts"
+        ) from error
     finally:
         distributed.destroy_process_group()
         torch.set_num_threads(threads)
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether it comes of another rank's end: gloo tells of that in an error of no class of its own."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def read_world(environment: Mapping[str, str]) -> World:

@@ -68,7 +68,7 @@ class Trial:
 def make_plan(model: nn.Module, x: Tensor, *, wanted: str) -> Plan:
     """Decide how to compute `model` on inputs like `x` (on the model's device). `wanted` is the recipe's precision.
 
-    On CUDA bf16 is taken where the GPU has it, on MPS fp32 is kept; on the CPU every layer is tried.
+    On CUDA bf16 is taken where the GPU has it, on MPS fp32 is kept; on a CPU that has bf16 every layer is tried.
     """
     if wanted == "float32":
         return Plan(mixed=False)
@@ -77,6 +77,8 @@ def make_plan(model: nn.Module, x: Tensor, *, wanted: str) -> Plan:
         return Plan(mixed=True, reason="this GPU has bf16")
     if kind != "cpu":
         return Plan(mixed=False, reason=f"no bf16 on this {kind} device")
+    if not has_bf16():
+        return Plan(mixed=False, reason="this processor has no bf16")
     trials = try_layers(model, x[:TRIED_IMAGES])
     if not trials:
         return Plan(mixed=False, reason="the model has no convolution or linear layer to compute in bf16")
@@ -92,6 +94,14 @@ def make_plan(model: nn.Module, x: Tensor, *, wanted: str) -> Plan:
         reason=f"{len(trials) - len(bad)} of {len(trials)} layers right and fast in bf16; all layers together take "
         f"{faster / float32:.2f} of fp32's time",
     )
+
+
+def has_bf16() -> bool:
+    """Whether oneDNN computes in bf16 on this processor, and need not emulate it; True where it cannot be asked."""
+    if not torch.backends.mkldnn.is_available():
+        return True
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    return bool(ask())
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:

@@ -182,8 +182,8 @@ def start_lab(folder: Path) -> Iterator[Lab]:
     finally:
         server.terminate()
         try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:  # it waits for its kernels as long as they like
+            server.wait(3)
+        except subprocess.TimeoutExpired:  # it waits for its kernels as long as they like; they end with it
             server.kill()
 
 

@@ -12,7 +12,7 @@ from fmnist_lib.course import train_and_watch, watching
 from fmnist_lib.runs.launch import Stopped
 from fmnist_lib.training.loop import Training
 
-RUN = {"recipe": "smoke", "epochs": 2, "batch_size": 10}
+RUN = {"recipe": "smoke", "epochs": 2, "batch_size": 10, "widths": [4] * 5, "hidden": 8}
 
 
 @pytest.fixture

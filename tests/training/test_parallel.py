@@ -184,9 +184,16 @@ def test_a_killed_rank_costs_an_epoch_at_most(tmp_path: Path, two_machines: tupl
     printed, errors = agent.communicate(timeout=120)
     assert agent.returncode == 0, errors
     assert json.loads(printed)["epochs"] == EPOCHS
+    assert "Traceback" not in errors
     assert errors.count("epoch 1 of") == 1  # it was not trained again, and --fresh did not delete it
     assert state.stat().st_mtime_ns == before
     assert (out / "weights.safetensors").read_bytes() == (two_machines[0] / "weights.safetensors").read_bytes()
+
+
+def test_a_lost_rank_is_told_from_a_failure_of_ones_own() -> None:
+    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [::1]:920: Connection reset by peer"
+    assert parallel.is_lost(RuntimeError(said)) and parallel.is_lost(torch.distributed.DistNetworkError("timeout"))
+    assert not parallel.is_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def find_rank(rank: int, out: Path) -> int:

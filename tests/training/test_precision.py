@@ -15,6 +15,12 @@ X = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 GOOD = Trial("layer", error=0.003, seconds=1.0, float32_seconds=2.0)
 
 
+@pytest.fixture(autouse=True)
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers are tried, whatever the processor of this machine has."""
+    monkeypatch.setattr(precision, "has_bf16", lambda: True)
+
+
 class Wrong(nn.Conv2d):
     """A convolution whose bf16 is off, as pytorch#163347 tells of one."""
 
@@ -161,3 +167,10 @@ def test_a_plan_keeps_what_is_wrong_or_could_not_be_tried_in_fp32(monkeypatch: p
     plan = precision.make_plan(Named(), X, wanted="bfloat16")
     assert plan.mixed
     assert plan.float32_layers == ("wrong", "head")
+
+
+def test_without_bf16_no_layer_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda: False)
+    monkeypatch.setattr(precision, "try_layers", lambda *_: pytest.fail("tried in emulation"))
+    plan = precision.make_plan(net(), X, wanted="bfloat16")
+    assert str(plan) == "float32: this processor has no bf16"
