@@ -167,8 +167,8 @@ def joined(device: str = "auto") -> Iterator[World]:
         if not is_lost(error):
             raise
         raise WorldError(
-            f"rank {world.rank} lost another of the {world.size} ranks, which failed or was killed; what the first rank "
-            "has finished is kept. Run the same command again to go on from there, or have torchrun do it with "
+            f"rank {world.rank} lost another of the {world.size} ranks, which failed or was killed; what the first "
+            "rank has finished is kept. Run the same command again to go on from there, or have torchrun do it with "
             "--max-restarts"
         ) from error
     finally:
