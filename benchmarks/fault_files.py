@@ -190,14 +190,15 @@ PICTURES = {
     "truncated": lambda: png(500, 500)[:60],
     "header alone": lambda: png(10, 10)[:33],
 }
-NOTEBOOKS = {
-    "cells of nothing": b'{"cells": null}',
-    "cells of numbers": b'{"cells": [1, 2]}',
-    "a cell deep": b'{"cells": [{"cell_type": "code", "source": ' + DEEP.encode() + b"}]}",
-    "a count of 10^30": b'{"cells": [{"cell_type": "code", "source": "1", "outputs": [], "execution_count": 1e30}]}',
-    "outputs a number": b'{"cells": [{"cell_type": "code", "source": "1", "outputs": 1, "execution_count": 1}]}',
-    "a source of 50 MB": b'{"cells": [{"cell_type": "code", "outputs": [], "source": "' + b"a " * 25_000_000 + b'"}]}',
-    "a million cells": b'{"cells": [' + b'{"cell_type": "markdown", "source": ""},' * 10**6 + b"1]}",
+CELL = b'{"cell_type": "code", "metadata": {}, "source": "1", "outputs": [], "execution_count": 1}'
+NOTEBOOKS = {  # as the cells of a notebook
+    "nothing": b"null",
+    "numbers": b"[1, 2]",
+    "deep": CELL.replace(b'"1"', DEEP.encode()),
+    "a count of 10^30": b"[" + CELL.replace(b": 1}", b": 1e30}") + b"]",
+    "outputs a number": b"[" + CELL.replace(b"[]", b"1") + b"]",
+    "a source of 50 MB": b"[" + CELL.replace(b'"1"', b'"' + b"a " * 25_000_000 + b'"') + b"1]",
+    "a million": b"[" + (CELL + b",") * 500_000 + b"1]",
 }
 RECORDINGS = {
     "a bomb": lambda: bomb_zip(**{"header.json": b'{"format": 1}'}),
@@ -236,13 +237,15 @@ def hostile_files(count: int, folder: Path) -> Iterator[str]:
 
 
 def hostile_states(path: Path, folder: Path, *, most: int) -> Iterator[str]:
-    """Hostile files in the place of the last state of a run whose weights are lost: it goes on from the one before."""
+    """Hostile files in the place of the last state of a run whose weights are lost: it goes on from the one before,
+    or says why not."""
     whole = apart(partial(train, path)).result
     for name, content in list(ANY_FILE.items())[:most]:
         (path / WEIGHTS).unlink()
         with replaced(state_path(path, TINY.epochs), content):
             ended = apart(partial(train, path), patience=4 * SECONDS)
-        fault = compare(ended, whole, f"train, a state: {name}") or too_much(ended)
+        fault = "" if ended.is_clear else compare(ended, whole, f"train, a state: {name}")
+        fault = fault or too_much(ended)
         yield f"{fault}; ran code" if (folder / "executed").exists() else fault
 
 
@@ -261,9 +264,10 @@ def hostile(places: dict[str, Path], picture: Path) -> Iterator[tuple[str, Path,
         yield "predict", picture, name, make()
     for name, make in RECORDINGS.items():
         yield "record", places["record"], name, make()
-    for name, told in NOTEBOOKS.items():
-        yield "check", places["check"], name, told
-        yield "handout", places["handout"], name, told
+    for name, cells in NOTEBOOKS.items():
+        for command in ("check", "handout"):
+            told = b'{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": ' + cells + b"}"
+            yield command, places[command], f"cells: {name}", told
 
 
 def edited(file: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -305,7 +309,8 @@ def judge(call: list[str], folder: Path, what: str) -> str:
 
     ended = apart(act, patience=4 * SECONDS)
     # To `check` a bad file is a finding, and no failure.
-    is_told = "red" in ended.printed if call[0] == "check" else ended.printed.startswith(("error: ", "note: "))
+    is_told = ended.printed.startswith(("error: ", "note: "))
+    is_told |= call[0] == "check" and ("red" in ended.printed or "amber" in ended.printed)
     faults = []
     if ended.error or "Traceback" in ended.printed:
         faults.append(f"ends in {ended.error or ended.printed[-300:]}")
@@ -409,8 +414,10 @@ def tells_nothing(path: Path) -> str:
     from fmnist_lib.report.exporters import LabReportExporter
 
     page = LabReportExporter().from_filename(str(path))[0]
-    private = [str(ROOT), f"{Path.home()}/", socket.gethostname(), "/home/", "/root/", "/Users/", "/tmp/"]
-    told = [word for word in private if word in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)]
+    text = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    private = [str(ROOT), f"{Path.home()}/", "/home/", "/root/", "/Users/", "/tmp/"]
+    told = [word for word in private if word in text]
+    told += re.findall(rf"\b{re.escape(socket.gethostname())}\b", text)
     page_of_nothing, explorer = notebook_page(""), page_of("plain")
     known = {script.strip() for made in (page_of_nothing, explorer) for script in SCRIPT.findall(made)}
     strange = [script[:80] for script in SCRIPT.findall(page) if script.strip() and script.strip() not in known]

@@ -1,5 +1,6 @@
 """Servers that misbehave while the data set is fetched, and odd places to train in."""
 
+import codecs
 import gzip
 import os
 import socket
@@ -186,6 +187,7 @@ def locked_cache(folder: Path) -> str:
 
     def act() -> str:
         if os.geteuid() == 0:  # whom rights do not stop
+            codecs.lookup("idna")  # Python's own files need not be readable for somebody else
             os.seteuid(65534)
         return fetch(GOOD, folder)
 

@@ -1,5 +1,6 @@
 """A notebook from its file, or one error that says what to do."""
 
+import json
 from pathlib import Path
 
 from nbformat import NotebookNode, reads, validate
@@ -7,7 +8,7 @@ from nbformat import NotebookNode, reads, validate
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import read_file
 
-LARGEST = 2**28  # bytes
+LARGEST, MOST_CELLS = 2**28, 10_000  # bytes; checking half a million cells takes half a minute
 
 
 class NotebookError(LabError):
@@ -17,7 +18,10 @@ class NotebookError(LabError):
 def read_notebook(path: Path) -> NotebookNode:
     """A notebook of nbformat's version 4. Raises NotebookError where there is none."""
     try:
-        notebook = reads(read_file(path, most=LARGEST).decode("utf-8"), as_version=4)
+        text = read_file(path, most=LARGEST).decode("utf-8")
+        if (cells := len(json.loads(text).get("cells", []))) > MOST_CELLS:
+            raise ValueError(f"it has {cells:,} cells")
+        notebook = reads(text, as_version=4)
         validate(notebook)
     except Exception as error:  # nbformat meets a dozen kinds of damage with as many kinds of exception
         words = str(error).splitlines() or [type(error).__name__]
