@@ -41,7 +41,7 @@ MOVE = """root => {
   const picture = () => [...root.querySelectorAll('.fmx-canvas')].map(it => it.toDataURL()).join();
   const stuck = [];
   for (const slider of root.querySelectorAll('input[type=range]')) {
-    if (slider.disabled || slider.max === slider.min) continue;
+    if (slider.disabled || slider.offsetParent === null || slider.max === slider.min) continue;
     const before = slider.value, seen = new Set();
     for (const place of [slider.max, slider.min, before]) {
       slider.value = place;
