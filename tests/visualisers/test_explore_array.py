@@ -35,7 +35,9 @@ def test_each_axis_before_the_picture_has_a_slider(axes: int, make: object, tmp_
 def test_sliders_have_the_names_that_were_given() -> None:
     explorer = explore(np.zeros((7, 3, 4, 4)), sliders=("time", "filter"), filter=2, time=5)
     assert explorer.position["channel"] == 2 and explorer.position["epoch"] == 5
-    assert bundle_of(explorer)["names"] == {"epoch": "time", "channel": "filter"}
+    assert bundle_of(explorer)["names"] == {"image": "", "epoch": "time", "channel": "filter"}
+    assert ": 1 layer, 7 times; at layer array, time 5, filter 2: " in str(explorer)
+    assert "image" not in str(explorer) and "epoch" not in str(explorer)
     assert "all values are zero" in str(explorer)
 
 

@@ -26,7 +26,7 @@ class ArrayPanel(Panel):
     def __init__(self, values: NDArray[np.float32], *, names: dict[str, str], title: str) -> None:
         self.kind = "signed_values" if np.nanmin(values, initial=0) < 0 else "values"
         self.kinds, self.layers = [self.kind], {self.kind: [title]}
-        self.title, self.names, self.about = "", names, {}
+        self.title, self.names, self.about = "", dict.fromkeys(NAMES, "") | names, {}
         self.encoded = Tiles.encode(values)
         images, epochs, self.count, *self.size = values.shape
         self.epochs, self.shown, self.ready = list(range(epochs)), list(range(images)), list(range(images))

@@ -16,7 +16,6 @@ from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
 from fmnist_lib.visualisers.explorer.panel import (
-    KERNEL_KINDS,
     LABELS,
     Panel,
     RecordingLike,
@@ -313,13 +312,15 @@ class Explorer:
 
     def __str__(self) -> str:
         place, axes = self._position, self._refreshed()
-        picture = "input channel" if place.kind in KERNEL_KINDS else "image"
-        titles = [panel.title for panel in self.panels if panel.title]
+        panel, titles = self.panels[0], [panel.title for panel in self.panels if panel.title]
+        epoch = panel.names.get("epoch", "epoch")
+        counts = [count(axes.layers(place.kind), "layer"), count(axes.epochs, epoch) if epoch else ""]
+        numbers = {"epoch": place.epoch, "channel": place.channel, "image": place.image}
+        where = [panel.at(axis, number, kind=place.kind) for axis, number in numbers.items()]
         return (
             f"Explorer of {', '.join(LABELS[kind] for kind in axes.kinds)}{' of ' if titles else ''}"
-            f"{' and '.join(titles)}: {count(axes.layers(place.kind), 'layer')}, {count(axes.epochs, 'epoch')}; "
-            f"at layer {place.layer}, epoch {place.epoch}, channel {place.channel}, {picture} {place.image}: "
-            f"{sheet.describe(axes, place)}"
+            f"{' and '.join(titles)}: {', '.join(filter(None, counts))}; "
+            f"at layer {', '.join(filter(None, [place.layer, *where]))}: {sheet.describe(axes, place)}"
         )
 
     def __repr__(self) -> str:

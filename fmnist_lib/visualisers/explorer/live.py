@@ -71,7 +71,7 @@ class LivePanel(Panel):
         with blaming(model):
             self._kept = check_channels(channels)
         self._num_classes = len(classes) if classes else None
-        self.kinds, self.epochs = ["maps"], [0]
+        self.kinds, self.epochs, self.names = ["maps"], [0], {"epoch": ""}  # a model as it is now
         self.shown = list(range(len(self.batch)))
         self.ready = list(range(min(READY, len(self.batch))))
         self._latest: OrderedDict[int, tuple[dict[str, Tiles], Guess]] = OrderedDict()

@@ -51,7 +51,7 @@ class Panel:
     `layers[kind]` lists names in the order of the network. Raises ExplorerError for what the recording lacks.
     """
 
-    names: Mapping[str, str] = {}  # of the sliders, where they are called otherwise
+    names: Mapping[str, str] = {}  # of the sliders, where they are called otherwise; "" of one that is not shown
     state = 0  # of what is shown: pictures of two states do not belong beside each other
     _column_of: tuple[str, str, int] | None = None  # what `_column` holds
     _column: Tiles
@@ -201,6 +201,12 @@ class Panel:
         if isinstance(classes, list) and isinstance(number, int) and 0 <= number < len(classes):
             return str(classes[number])
         return f"class {number}"
+
+    def at(self, axis: str, number: float, *, kind: str = "") -> str:
+        """Where an axis stands, such as "epoch 3"; nothing of one that is not shown."""
+        usual = "input channel" if axis == "image" and kind in KERNEL_KINDS else axis
+        name = self.names.get(axis, usual)
+        return f"{name} {number}" if name else ""
 
     def image_names(self) -> list[str]:
         """What each shown image is, or an empty string where nobody said."""

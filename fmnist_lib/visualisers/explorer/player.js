@@ -5,8 +5,6 @@ const PLAY_MS = 600;
 const SEND_MS = 150; // between the last move of a drag and telling Python; drawing never waits for it
 const ASK_MS = 60; // a drag passes over images that nobody waits for
 const AXES = ["layer", "epoch", "image", "channel"];
-const SCALES = { shared: "shared over epochs", epoch: "per epoch", channel: "per channel" };
-const VIEWS = { sheet: "all channels", single: "one channel" };
 
 // One wire (a widget model) per explorer, and the players it serves; both may come first. Weak, since ipywidgets
 // keeps models for as long as the kernel lives, and a player holds megabytes.
@@ -88,8 +86,8 @@ class Player {
     const kinds = Object.fromEntries(Object.entries(this.bundle.kinds).map(([name, { label }]) => [name, label]));
     this.selects = {
       kind: this.makeSelect("kind", kinds),
-      view: this.makeSelect("view", VIEWS),
-      scale: this.makeSelect("scale", SCALES),
+      view: this.makeSelect("view", this.viewNames()),
+      scale: this.makeSelect("scale", this.scaleNames()),
     };
     const about = { type: "button", "aria-label": "play", title: "step through the epochs" };
     this.play = make("button", about, "\u25b6 play");
@@ -113,6 +111,24 @@ class Player {
   namesOfAxes() {
     const image = this.kind.kernel ? "input channel" : "image";
     return { ...Object.fromEntries(AXES.map((axis) => [axis, axis])), image, ...this.bundle.names };
+  }
+
+  // Where an axis stands, such as "epoch 3"; nothing of an axis without a name, which is there for the form's sake.
+  at(axis, number) {
+    const name = this.namesOfAxes()[axis];
+    return name ? `${name} ${number}` : "";
+  }
+
+  viewNames() {
+    const isOwn = this.bundle.names.channel; // called otherwise, which has no plural that is known here
+    return isOwn ? { sheet: "side by side", single: "one" } : { sheet: "all channels", single: "one channel" };
+  }
+
+  scaleNames() {
+    const { epoch, channel } = this.namesOfAxes();
+    const names = { shared: epoch ? `shared over ${epoch}s` : "shared" };
+    if (epoch) names.epoch = `per ${epoch}`;
+    return { ...names, channel: `per ${channel}` };
   }
 
   makeRow(axis, move = (value) => this.move({ [axis]: value })) {
@@ -245,7 +261,8 @@ class Player {
       channel: `${named.channel}${kept}`,
     };
     for (const axis of AXES) this.showRow(axis, counts[axis], texts[axis]);
-    this.rows.channel.label.hidden = this.selects.view.hidden = kind.photo;
+    this.rows.channel.label.hidden ||= kind.photo;
+    this.selects.view.hidden = kind.photo;
     this.rows.opacity.label.hidden = !kind.photo;
     const { input } = this.rows.opacity;
     input.max = 100;
@@ -256,8 +273,9 @@ class Player {
   }
 
   showRow(axis, count, text) {
-    const { input, track, name, value } = this.rows[axis];
+    const { input, track, name, value, label } = this.rows[axis];
     name.textContent = this.namesOfAxes()[axis];
+    label.hidden = !name.textContent;
     input.setAttribute("aria-label", name.textContent);
     value.textContent = text;
     if (count < 2) return input.remove(); // one value: nothing to slide
@@ -300,12 +318,11 @@ class Player {
     const { step, state, kind } = this;
     const place = step.places[this.views.indexOf(view)];
     const layer = panel.layers[state.kind][place.layer];
-    const names = this.namesOfAxes();
-    const channel = kind.photo ? [] : [`${names.channel} ${layer.numbers[place.channels[state.channel]]}`];
-    const image = `${names.image} ${step.images[state.image]}`;
+    const channel = kind.photo ? "" : this.at("channel", layer.numbers[place.channels[state.channel]]);
+    const image = this.at("image", step.images[state.image]);
     const what = [panel.title, kind.label, place.layer, `(${layer.shape.join(" \u00d7 ")})`].filter(Boolean).join(" ");
-    const where = [`${names.epoch} ${layer.epochs[place.epochs[state.epoch]]}`, image, ...channel];
-    return [what, [...where, `scale ${SCALES[state.scale]}`].join(", ")];
+    const epoch = this.at("epoch", layer.epochs[place.epochs[state.epoch]]);
+    return [what, [epoch, image, channel, `scale ${this.scaleNames()[state.scale]}`].filter(Boolean).join(", ")];
   }
 
   savePicture() {

@@ -132,8 +132,8 @@ def contact_block(axes: Axes, position: Position, panel: int) -> Image.Image:
         at = (MARGIN + GAP + number * width // len(columns), TEXT_HEIGHT)
         write(draw, at, str(source.channels(position.kind, layer)[column]))
     for row, strip in zip(rows, strips, strict=True):
-        epoch = f"{source.names.get('epoch', 'epoch')} {source.epochs[row]}"
-        write(draw, (GAP, top + height // 2 - 6), epoch if len(source.epochs) > 1 else "")
+        epoch = source.at("epoch", source.epochs[row]) if len(source.epochs) > 1 else ""
+        write(draw, (GAP, top + height // 2 - 6), epoch)
         picture = Image.fromarray(strip)
         block.paste(picture, (MARGIN, top), picture)
         top += height
@@ -167,10 +167,10 @@ def paint_strip(
 def title(source: Panel, kind: str, layer: str, image: int) -> str:
     """The line above a block."""
     shape = " x ".join(map(str, source.shape(kind, layer)))
-    number = source.images(kind, layer)[image]
-    word = source.names.get("image", "input channel" if kind in KERNEL_KINDS else "image")
+    number = source.at("image", source.images(kind, layer)[image], kind=kind)
     named = "" if kind in KERNEL_KINDS else source.image_names()[image]
-    return f"{source.title}  {layer} ({shape}), {LABELS[kind]}, {word} {number} {named}".strip()
+    what = [f"{source.title}  {layer} ({shape})", LABELS[kind], f"{number} {named}".strip()]
+    return ", ".join(filter(None, what)).strip()
 
 
 def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str) -> None:
@@ -201,11 +201,12 @@ def labelled_frame(axes: Axes, position: Position, panel: int) -> Image.Image:
     tiles, epoch, channel, _ = look(axes, position, panel)
     source, place = axes.panels[panel], axes.step(position.kind, position.layer).places[panel]
     frame = Image.fromarray(paint(axes, position, panel))
-    here = f"{source.names.get('epoch', 'epoch')} {source.epochs[epoch]}, scale: {position.scale}"
+    here = [source.at("epoch", source.epochs[epoch]), f"scale: {position.scale}"]
     if position.kind not in PHOTO_KINDS:
-        number = source.channels(position.kind, place.layer)[channel]
-        here += f", {source.names.get('channel', 'channel')} {number}" + (" marked" if position.view == "sheet" else "")
-    lines = [title(source, position.kind, place.layer, place.images[axes.indices(position)["image"]]), here]
+        marked = source.at("channel", source.channels(position.kind, place.layer)[channel])
+        here.append(marked + (" marked" if position.view == "sheet" else ""))
+    told = ", ".join(filter(None, here))
+    lines = [title(source, position.kind, place.layer, place.images[axes.indices(position)["image"]]), told]
     photo = None if position.kind in KERNEL_KINDS or not source.inputs.size else photo_of(axes, position, panel)
     side = 0 if photo is None else INPUT_SIDE + 2 * GAP
     top, bottom = len(lines) * TEXT_HEIGHT + GAP, 2 * TEXT_HEIGHT

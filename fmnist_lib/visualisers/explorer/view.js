@@ -176,10 +176,9 @@ function tellValue(view, { index, row, column }) {
   const place = step.places[player.views.indexOf(view)];
   const layer = panel.layers[state.kind][place.layer];
   const one = view.tile(index);
-  const names = player.namesOfAxes();
-  const channel = kind.photo ? [] : [`${names.channel} ${layer.numbers[index]}`];
-  const image = step.images.length > 1 || !kind.kernel ? [`${names.image} ${step.images[state.image]}`] : [];
-  const where = [place.layer, ...image, ...channel, `row ${row}`, `column ${column}`].join(", ");
+  const channel = kind.photo ? "" : player.at("channel", layer.numbers[index]);
+  const image = step.images.length > 1 || !kind.kernel ? player.at("image", step.images[state.image]) : "";
+  const where = [place.layer, image, channel, `row ${row}`, `column ${column}`].filter(Boolean).join(", ");
   const isRecorded = layer.recorded[place.epochs[state.epoch]];
   return `${where}: ${isRecorded ? valueOf(one, one.codes[row * one.width + column]) : "not recorded at this epoch"}`;
 }
@@ -280,10 +279,10 @@ function describe(view, { one, layer, epoch, channel, image, notFinite, far }) {
   const { player, panel } = view;
   const { kind, state } = player;
   const facts = describeTile(one);
-  const names = player.namesOfAxes();
-  const name = kind.photo ? kind.label : `${names.channel} ${layer.numbers[channel]}`;
+  const name = kind.photo ? kind.label : player.at("channel", layer.numbers[channel]);
+  const when = player.at("epoch", layer.epochs[epoch]);
   const here = player.step.places[player.views.indexOf(view)].layer;
-  view.title.textContent = [panel.title, here, layer.shape.join(" \u00d7 "), `${names.epoch} ${layer.epochs[epoch]}`].join("\u2002");
+  view.title.textContent = [panel.title, here, layer.shape.join(" \u00d7 "), when].filter(Boolean).join("\u2002");
   const zeros = `${Math.round(100 * facts.zeros)}\u00a0%\u00a0zeros`;
   const some = `${number(one.least)} to ${number(one.most)}, mean ${number(facts.mean)}, ${zeros}`;
   const values = one.least || one.most || facts.finite < one.codes.length ? some : kind.zero || "all values are zero";
@@ -299,8 +298,8 @@ function describe(view, { one, layer, epoch, channel, image, notFinite, far }) {
     listChannels("with values that are not finite", "magenta", isRecorded ? notFinite : [], layer),
     listChannels("with values far beyond the scale", "cyan", far, layer),
   ].join(" ");
-  const what = [kind.label, player.step.layer, `${names.epoch} ${layer.epochs[epoch]}`, ...(kind.photo ? [] : [name])];
-  view.canvas.setAttribute("aria-label", what.join(", "));
+  const what = [kind.label, player.step.layer, when, kind.photo ? "" : name];
+  view.canvas.setAttribute("aria-label", what.filter(Boolean).join(", "));
   const hasInput = !kind.kernel && panel.inputs.size[1] > 0;
   view.input.hidden = view.said.hidden = !hasInput;
   if (hasInput) drawInput(view, epoch, image);
