@@ -278,11 +278,11 @@ TIES = [
         lambda: strongest_before() and halved() == 17 and len(gradients(0)) == 20,
     ),
     Tie(
-        "From there to the last epoch only that of the last block shrinks by more than a third.",
+        "From there to the last epoch it shrinks by more than a third in the last block alone.",
         lambda: shrinks_further() == {"stage4.1.conv1", "stage4.1.conv2"},
     ),
     Tie(
-        "It is strongest in the first layer.",
+        "At every epoch it is strongest in the first layer.",
         lambda: all(max(gradients(epoch), key=gradients(epoch).__getitem__) == "stem.conv" for epoch in range(6)),
     ),
     Tie(

@@ -137,9 +137,11 @@ def fades() -> bool:
 
 
 def has_grown() -> bool:
-    """Whether the last activation's values scatter more after training, by as much as the first one's no longer do."""
-    before, after = (list(ties.column(RUN, "std", epoch).values()) for epoch in (0, LAST))
-    return after[-1] > 5 * before[-1] and after[0] < 2 * before[0]
+    """Whether after training each layer's weights are longer, and the last activation's values scatter far more."""
+    (before, weights), (after, later) = (
+        [list(ties.column(RUN, name, epoch).values()) for name in ("std", "weight_norm")] for epoch in (0, LAST)
+    )
+    return after[-1] > 5 * before[-1] and all(now > then for then, now in zip(weights, later, strict=True))
 
 
 def kernels(run: str, layer: str, epoch: int) -> NDArray[np.floating]:
@@ -319,9 +321,12 @@ TIES = [
         lambda: [verdict(number) for number in (8, 11, 12)] == ["not supported", "supported", "contradicted"],
     ),
     Tie(
-        "The network starts slowly, and its signals shrink from layer to layer; some of its channels die, though some "
-        "of them seem to come back.",
-        lambda: fades() and gap_to_resnet() > 4 and back("features.act5")[0] > 0,
+        "The network starts slowly: before training its signals shrink from layer to layer.",
+        lambda: fades() and gap_to_resnet() > 4,
+    ),
+    Tie(
+        "Some of its channels die, though some of them seem to come back.",
+        lambda: count_dead(RUN, LAYERS)[-1] > 0 and back("features.act5")[0] > 0,
     ),
 ]
 GENERAL = [
