@@ -27,4 +27,5 @@ def predict(name: str, prediction: str = "", *, choices: Sequence[str] = ()) -> 
 
 def look_back(name: str) -> None:
     """Show the prediction again, where its answer can be seen."""
-    print(f"You expected: {MADE[name]}" if name in MADE else "You made no prediction here; it is not too late to.")
+    none = "You made no prediction here. You can still go back, make one, and run this cell again."
+    print(f"You expected: {MADE[name]}" if name in MADE else none)
