@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import re
+import resource
 import shutil
 import socket
 import struct
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from children import Ended, apart
+from children import Ended, apart, memory_of
 from fault_runs import TINY, compare, digest, outcome, train
 from nbformat import v4
 from PIL import Image
@@ -425,7 +426,10 @@ def tells_nothing(path: Path) -> str:
 
 
 def fuzz(count: int, folder: Path) -> Iterator[str]:
-    """Mutated IDX files, run.json, recordings and pictures: the right answer or a clear error, within two seconds."""
+    """Mutated IDX files, run.json, recordings and pictures: the right answer or a clear error, within two seconds.
+
+    And in less than a GiB more than the process had before.
+    """
     path = folder / "run"
     apart(partial(make_run, path))
     Image.effect_noise((40, 40), 90).save(folder / "picture.png")
@@ -444,7 +448,7 @@ def fuzz(count: int, folder: Path) -> Iterator[str]:
         "a recording": ((path / RECORDING).read_bytes(), read_recording),
         "a picture": (picture.read_bytes(), through(picture, lambda: data.read_picture(picture))),
     }
-    random_ = random.Random(0)
+    random_, before = random.Random(0), memory_of(resource.getrusage(resource.RUSAGE_SELF))
     for name, (good, read) in readers.items():
         for number in range(count):
             bad = mutate(good, random_) if name != "run.json" else resigned(good, random_)
@@ -456,7 +460,8 @@ def fuzz(count: int, folder: Path) -> Iterator[str]:
             except Exception as error:  # any other is what the promise rules out
                 fault = f"{type(error).__name__}: {error}"
             seconds = time.perf_counter() - started
-            fault = fault or (f"took {seconds:.1f} s" if seconds > 2 else "")
+            memory = memory_of(resource.getrusage(resource.RUSAGE_SELF)) - before
+            fault = fault or (f"took {seconds:.1f} s and {memory:.1f} GiB" if seconds > 2 or memory > 1 else "")
             yield f"{name}, mutation {number}: {fault}" if fault else ""
 
 
