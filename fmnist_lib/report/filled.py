@@ -35,9 +35,10 @@ LANGUAGES = ("en", "zh")
 # What the report that this lab grew from says of its own network, which learned from all 60,000 images.
 ORIGINAL = {"accuracy": 0.9001, "images": 10_000}
 CLAIMS_HEAD = {
-    "en": ("no.", "claim", "effect and 95% interval", "verdict"),
-    "zh": ("序号", "论断", "效应与 95% 置信区间", "判定"),
+    "en": ("no.", "claim", "effect and 95% interval, and the reason of the verdict", "verdict"),
+    "zh": ("序号", "论断", "效应与 95% 置信区间，以及判定的理由", "判定"),
 }
+SMALLEST = {"en": "smallest that matters", "zh": "最小有意义的差值"}
 Seen = TypeVar("Seen")
 
 
@@ -353,16 +354,20 @@ def claims_told(home: Path, language: str) -> dict[str, Any] | None:
 
 
 def tell_effects(parts: Sequence[Part], language: str) -> str:
-    """The effects by which a claim is judged, each with its interval; a measure and its unit once for all its parts."""
-    colon, comma, opening, closing = (": ", "; ", " (", ")") if language == "en" else ("：", "；", "（", "）")
+    """The effects by which a claim is judged, each with its interval and what the rule makes of it.
+
+    A measure, its unit and the smallest effect that matters stand once for all parts that share them.
+    """
+    colon, stop, comma = (": ", "; ", ", ") if language == "en" else ("：", "；", "，")
+    opening, closing = (" (", ")") if language == "en" else ("（", "）")
     told = []
-    for measure_words, group in groupby(parts, key=lambda part: part.measure):
+    for (measure_words, smallest), group in groupby(parts, key=lambda part: (part.measure, part.smallest)):
         same = list(group)
-        unit = same[0].unit
-        scale = f"{opening}{unit}{closing}" if unit and not same[0].is_ratio else ""
-        effects = [f"{part.what} {part.effect}" for part in same]
-        told.append(f"{measure_words}{scale}{colon}{comma.join(effects)}")
-    return comma.join(told)
+        unit = "" if same[0].is_ratio else same[0].unit
+        scale = comma.join([*([unit] if unit else []), f"{SMALLEST[language]} {smallest}"])
+        effects = [f"{part.what} {part.effect}{opening}{part.reason}{closing}" for part in same]
+        told.append(f"{measure_words}{opening}{scale}{closing}{colon}{stop.join(effects)}")
+    return stop.join(told)
 
 
 def class_names(language: str) -> list[str]:
