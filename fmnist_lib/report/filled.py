@@ -256,7 +256,8 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
         "original": ORIGINAL["accuracy"],
         "plain_runs": (without := plain_runs(home, pair)),
         "counted_gains": sum(measured.compare(other, chapter.run).verdict == "higher" for chapter, other in without),
-        "tuned": tuned_runs(home),
+        "tuned": (tuned := tuned_runs(home)),
+        "from_validation": losses_from_validation(tuned),
         "speed": read_speed(home),
         "claims": claims_told(home, language),
         "classes": dict(zip(data.CLASSES, class_names(language), strict=True)),
@@ -321,6 +322,17 @@ def tuned_runs(home: Path) -> list[Run]:
     return [run for path in paths if (run := find_run(path)) is not None]
 
 
+def losses_from_validation(runs: Sequence[Run]) -> list[tuple[Run, float]]:
+    """Of these the runs that are worse on the test images than on validation by a difference that counts, how much."""
+    found = []
+    for run in runs:
+        val, test = run.evaluation["val"], run.evaluation["test"]
+        lost = val["accuracy"] - test["accuracy"]
+        if lost > measure.least_difference(val, test):
+            found.append((run, lost))
+    return found
+
+
 def find_run(path: Path) -> Run | None:
     """A tested run, None where there is none that can be read."""
     try:
@@ -340,9 +352,10 @@ def read_speed(home: Path) -> dict[str, float] | None:
 
 
 def claims_told(home: Path, language: str) -> dict[str, Any] | None:
-    """What benchmarks/claims.py found of the original report's claims: `n` seeds, and rows for a table.
+    """What benchmarks/claims.py found of the original report's claims.
 
-    The rows are empty as long as there are too few seeds for verdicts; None where there is no such file.
+    `n` seeds, `verdicts` by the claims' numbers, and `rows` for a table, which are empty as long as there are too few
+    seeds for verdicts; None where there is no such file.
     """
     try:
         found = read_claims(home / "benchmarks" / "claims.json", language=language)
@@ -350,7 +363,8 @@ def claims_told(home: Path, language: str) -> dict[str, Any] | None:
         return None
     told = [(claim.number, claim.words, tell_effects(claim.parts, language), claim.verdict) for claim in found.claims]
     rows = [dict(zip(CLAIMS_HEAD[language], row, strict=True)) for row in told]
-    return {"n": found.seeds, "rows": rows if found.are_judged else []}
+    verdicts = {claim.number: claim.verdict for claim in found.claims}
+    return {"n": found.seeds, "verdicts": verdicts, "rows": rows if found.are_judged else []}
 
 
 def tell_effects(parts: Sequence[Part], language: str) -> str:

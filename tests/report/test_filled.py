@@ -91,7 +91,7 @@ def test_curves_and_confusions_follow_the_history_and_the_matrix(home: Path) -> 
         ("zeros", "stem.act", 0.51, "hardly changes (from 51% to 51%) in `stem.act`", "基本不变（51% → 51%）"),
         ("dead", "stem.act", [1, 2, 3, 4], "4 after: the number of dead channels rises", "训练后有 4 个，有所增加"),
         ("gradient_norm", "stem.conv", 9.0, "rises (from 3.70 to", "总范数由 3.70 升至"),
-        ("movement", "stem.conv", 7.77, "`stem.conv` moved by 777%; most did those of `stem.conv`", "达 777%"),
+        ("movement", "stem.conv", 7.77, "`stem.conv` moved by 777%; those of `stem.conv` moved most", "达 777%"),
     ],
 )
 def test_a_sentence_on_what_is_seen_follows_the_recording(
@@ -142,6 +142,26 @@ def test_the_claims_follow_their_file(home: Path) -> None:
     for damaged in ("{", "[]", '{"n": 5}', '{"n": 5, "claims": [{"verdict_words": {}}]}'):
         path.write_text(damaged)
         assert "claim" not in render(home).split("## 6 Conclusion")[1]
+
+
+def test_shortcuts_are_told_with_the_verdict_over_seeds(home: Path) -> None:
+    path = home / "benchmarks" / "claims.json"
+    path.parent.mkdir()
+    assert "Shortcuts: a gain that counts in 1 of 1 depths" in render(home) and "claim 7 below" not in render(home)
+    path.write_text(json.dumps({"n": 5, "claims": [judged(7, verdict="undecided")]}))
+    assert "on shortcuts at 34 layers, is undecided;" in render(home)
+    assert "论断 7 为“得到支持”" in render(home, "zh")
+
+
+def test_runs_that_lose_much_from_validation_to_test_are_named(home: Path) -> None:
+    (home / "checkpoints" / "resnet34-fast").mkdir()
+    shutil.copy(ROOT / "checkpoints" / "resnet34-fast" / "run.json", home / "checkpoints" / "resnet34-fast")
+    told = "From validation to test ResNet-34 `fast` (2.96 points) lost more than chance"
+    assert told not in render(home)
+    alter(home, "resnet34-fast", set_accuracy(0.92))
+    assert told in render(home)
+    alter(home, "resnet34-fast", set_accuracy(0.945))
+    assert "From validation to test" not in render(home)
 
 
 def test_the_title_page_is_plain_text_whatever_it_says() -> None:
