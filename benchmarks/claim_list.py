@@ -37,7 +37,10 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """One number a seed. `null` is its value without a difference; a ratio is judged by its logarithm."""
+    """One number a seed. `null` is its value without a difference; a ratio is judged by its logarithm.
+
+    `is_bound` says whether a seed's number is only the least that it may be, since a run ended before its goal.
+    """
 
     what: str
     measure: Measure
@@ -45,6 +48,7 @@ class Part:
     unit: str
     smallest: float = math.nan
     null: float = 0.0
+    is_bound: Callable[[Runs], bool] = lambda runs: False
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,11 @@ def accuracy(what: str, first: tuple[str, str], second: tuple[str, str], **more:
 
 def slower(what: str, slow: str, fast: str, *, smallest: float = math.nan) -> Part:
     """How many times as many steps one needs to the goal."""
-    return Part(what, STEPS, lambda runs: steps(runs, slow) / steps(runs, fast), "times", smallest)
+
+    def value(runs: Runs) -> float:
+        return steps(runs, slow) / steps(runs, fast)
+
+    return Part(what, STEPS, value, "times", smallest, is_bound=lambda runs: runs[slow]["steps_to_goal"] is None)
 
 
 B64 = "resnet18, batch 64"

@@ -56,6 +56,8 @@ REASONS = {
     "small": "beyond chance, but smaller than what matters",
     "negligible": "the whole interval is smaller than what matters",
     "undecided": "these seeds do not decide it",
+    "clear, against": "beyond chance, and large enough to matter, but the other way round",
+    "small, against": "beyond chance the other way round, but smaller than what matters",
 }
 UNITS = {
     "points": "percentage points",
@@ -92,6 +94,12 @@ def judge(values: Sequence[float], part: Part, *, confidence: float = CONFIDENCE
     verdict = "not supported" if reason != "clear" else "supported" if low > 0 else "contradicted"
     back = math.exp if is_ratio else float
     return Estimate(back(mean), (back(mean - half), back(mean + half)), verdict, reason)
+
+
+def tell_reason(found: Estimate, part: Part) -> str:
+    """The reason in words, which say so when the effect lies on the other side than the claim's."""
+    is_against = found.reason in ("clear", "small") and found.effect < (1.0 if part.unit == "times" else part.null)
+    return REASONS[f"{found.reason}, against" if is_against else found.reason]
 
 
 def combine(verdicts: Sequence[str]) -> str:
@@ -180,8 +188,10 @@ def conclude(part: Part, seeds: Sequence[Runs]) -> Row:
     values = [part.value(runs) for runs in seeds]
     found = judge(values, part)
     figures |= {"effect": round(found.effect, 4), "interval": [round(end, 4) for end in found.interval]}
+    if bounds := sum(part.is_bound(runs) for runs in seeds):
+        figures["censored"] = bounds  # seeds whose number is "at least", and so are the effect and its interval
     if decides:
-        figures |= {"verdict": found.verdict, "reason": in_both(REASONS[found.reason])}
+        figures |= {"verdict": found.verdict, "reason": in_both(tell_reason(found, part))}
         figures["verdict_of_twelve"] = judge(values, part, confidence=1 - (1 - CONFIDENCE) / len(CLAIMS)).verdict
     return figures | {"values": [round(value, 4) for value in values]}
 

@@ -89,6 +89,27 @@ def test_a_network_that_never_gets_there_counts_with_all_its_steps() -> None:
     assert claim_list.CLAIMS[8].parts[0].value(runs) == 1
 
 
+def test_of_a_network_that_never_gets_there_the_ratio_is_the_least_that_it_may_be() -> None:
+    runs = {name: {"steps_to_goal": 50, "steps_per_epoch": 125} for name in VARIANTS}
+    part = claim_list.CLAIMS[10].parts[0]
+    assert "censored" not in claims.conclude(part, [runs] * 5)
+    cut = runs | {"alexnet, sigmoid": {"steps_to_goal": None, "steps_per_epoch": 125}}
+    assert claims.conclude(part, [runs, runs, cut, cut, cut])["censored"] == 3
+
+
+def test_a_reason_says_when_the_effect_lies_on_the_other_side() -> None:
+    def tell(values: list[float], part: claim_list.Part) -> str:
+        return claims.tell_reason(claims.judge(values, part), part)
+
+    assert tell([-0.9, -1.0, -1.1, -0.8, -1.2], POINTS).endswith("but the other way round")
+    assert tell([-0.20, -0.21, -0.22, -0.19, -0.18], POINTS).startswith("beyond chance the other way round")
+    assert tell([1 / value for value in (2, 4, 8, 4, 4)], TIMES).endswith("but the other way round")
+    for values, part in (([0.9, 1.0, 1.1, 0.8, 1.2], POINTS), ([2, 4, 8, 4, 4], TIMES), ([-0.1] * 5, POINTS)):
+        assert ("other way" in tell(values, part)) == (values[0] < 0)
+    (cost,) = claim_list.CLAIMS[9].parts
+    assert "other way" not in tell([-0.3, -0.2, -0.25, -0.3, -0.2], cost)
+
+
 def test_a_slope_is_the_rise_over_the_whole_depth() -> None:
     runs = {"alexnet": {"probe_trained": [0.80, 0.82, 0.84, 0.86, 0.88]}}
     assert claim_list.slope("alexnet", "trained")(runs) == pytest.approx(8)

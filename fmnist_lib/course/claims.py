@@ -5,12 +5,16 @@ import html
 from fmnist_lib.runs.claims import Claim, read_claims
 from fmnist_lib.runs.places import stored
 
+HEAD = ("", "claim", "compared", "measure", "effect", "smallest that matters", "reason", "verdict")
+LEFT = ' style="text-align: left"'
+OF_CLAIM = (0, 1, len(HEAD) - 1)  # the columns that speak of a claim with all its parts
+
 
 class Verdicts:
     """Some of the claims, by their numbers, or all: shown by Jupyter as a table. Raises LabError where none are kept.
 
-    `rows` has a line for each part of a claim: its number, claim, what is compared, measure, effect with interval,
-    and verdict. A claim whose runs are not complete has no verdict yet, and says so.
+    `rows` has a line for each part of a claim, with a cell for each of `HEAD`. A claim whose runs are not complete has
+    no verdict yet, and says so.
     """
 
     def __init__(self, *numbers: int) -> None:
@@ -31,17 +35,31 @@ class Verdicts:
         return f"Not complete: {self.seeds} seeds so far, and a verdict takes 5. Run `python benchmarks/claims.py`."
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("", "claim", "compared", "measure", "effect", "verdict"))
-        rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows)
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        head = "".join(f"<th{LEFT}>{name}</th>" for name in HEAD)
+        body = "".join(map(lay_out, self.claims))
         return f"<table><tr>{head}</tr>{body}</table><p>{html.escape(self.note)}</p>"
 
 
 def list_parts(claim: Claim) -> list[list[str]]:
     """The lines of a claim; its number, words and verdict stand in the first alone."""
-    lines = [
-        ["", "", part.what, part.measure, f"{part.effect} {part.unit}".strip() if part.effect else "not yet", ""]
-        for part in claim.parts
-    ]
+    lines = []
+    for part in claim.parts:
+        effect = f"{part.effect} {part.unit}".strip() if part.effect else "not yet"
+        lines.append(["", "", part.what, part.measure, effect, part.smallest, part.reason, ""])
     lines[0][:2], lines[0][-1] = [str(claim.number), claim.words], claim.verdict or "not yet"
     return lines
+
+
+def lay_out(claim: Claim) -> str:
+    """The lines as rows of an HTML table, in which what speaks of the claim stands beside all its parts."""
+    first, *more = list_parts(claim)
+    height = len(claim.parts)
+    rows = [[lay_out_cell(cell, height if place in OF_CLAIM else 1) for place, cell in enumerate(first)]]
+    rows += [[lay_out_cell(cell, 1) for place, cell in enumerate(line) if place not in OF_CLAIM] for line in more]
+    return "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+
+
+def lay_out_cell(text: str, height: int) -> str:
+    """A cell so many rows high."""
+    rows = f' rowspan="{height}"' if height > 1 else ""
+    return f"<td{rows}{LEFT}>{html.escape(text)}</td>"

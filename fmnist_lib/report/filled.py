@@ -35,9 +35,10 @@ LANGUAGES = ("en", "zh")
 # What the report that this lab grew from says of its own network, which learned from all 60,000 images.
 ORIGINAL = {"accuracy": 0.9001, "images": 10_000}
 CLAIMS_HEAD = {
-    "en": ("no.", "claim", "effect and 95% interval", "verdict"),
-    "zh": ("序号", "论断", "效应与 95% 置信区间", "判定"),
+    "en": ("no.", "claim", "effect and 95% interval, and the reason of the verdict", "verdict"),
+    "zh": ("序号", "论断", "效应与 95% 置信区间，以及判定的理由", "判定"),
 }
+SMALLEST = {"en": "smallest that matters", "zh": "最小有意义的差值"}
 Seen = TypeVar("Seen")
 
 
@@ -255,7 +256,8 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
         "original": ORIGINAL["accuracy"],
         "plain_runs": (without := plain_runs(home, pair)),
         "counted_gains": sum(measured.compare(other, chapter.run).verdict == "higher" for chapter, other in without),
-        "tuned": tuned_runs(home),
+        "tuned": (tuned := tuned_runs(home)),
+        "from_validation": losses_from_validation(tuned),
         "speed": read_speed(home),
         "claims": claims_told(home, language),
         "classes": dict(zip(data.CLASSES, class_names(language), strict=True)),
@@ -320,6 +322,17 @@ def tuned_runs(home: Path) -> list[Run]:
     return [run for path in paths if (run := find_run(path)) is not None]
 
 
+def losses_from_validation(runs: Sequence[Run]) -> list[tuple[Run, float]]:
+    """Of these the runs that are worse on the test images than on validation by a difference that counts, how much."""
+    found = []
+    for run in runs:
+        val, test = run.evaluation["val"], run.evaluation["test"]
+        lost = val["accuracy"] - test["accuracy"]
+        if lost > measure.least_difference(val, test):
+            found.append((run, lost))
+    return found
+
+
 def find_run(path: Path) -> Run | None:
     """A tested run, None where there is none that can be read."""
     try:
@@ -339,9 +352,10 @@ def read_speed(home: Path) -> dict[str, float] | None:
 
 
 def claims_told(home: Path, language: str) -> dict[str, Any] | None:
-    """What benchmarks/claims.py found of the original report's claims: `n` seeds, and rows for a table.
+    """What benchmarks/claims.py found of the original report's claims.
 
-    The rows are empty as long as there are too few seeds for verdicts; None where there is no such file.
+    `n` seeds, `verdicts` by the claims' numbers, and `rows` for a table, which are empty as long as there are too few
+    seeds for verdicts; None where there is no such file.
     """
     try:
         found = read_claims(home / "benchmarks" / "claims.json", language=language)
@@ -349,20 +363,25 @@ def claims_told(home: Path, language: str) -> dict[str, Any] | None:
         return None
     told = [(claim.number, claim.words, tell_effects(claim.parts, language), claim.verdict) for claim in found.claims]
     rows = [dict(zip(CLAIMS_HEAD[language], row, strict=True)) for row in told]
-    return {"n": found.seeds, "rows": rows if found.are_judged else []}
+    verdicts = {claim.number: claim.verdict for claim in found.claims}
+    return {"n": found.seeds, "verdicts": verdicts, "rows": rows if found.are_judged else []}
 
 
 def tell_effects(parts: Sequence[Part], language: str) -> str:
-    """The effects by which a claim is judged, each with its interval; a measure and its unit once for all its parts."""
-    colon, comma, opening, closing = (": ", "; ", " (", ")") if language == "en" else ("：", "；", "（", "）")
+    """The effects by which a claim is judged, each with its interval and what the rule makes of it.
+
+    A measure, its unit and the smallest effect that matters stand once for all parts that share them.
+    """
+    colon, stop, comma = (": ", "; ", ", ") if language == "en" else ("：", "；", "，")
+    opening, closing = (" (", ")") if language == "en" else ("（", "）")
     told = []
-    for measure_words, group in groupby(parts, key=lambda part: part.measure):
+    for (measure_words, smallest), group in groupby(parts, key=lambda part: (part.measure, part.smallest)):
         same = list(group)
-        unit = same[0].unit
-        scale = f"{opening}{unit}{closing}" if unit and not same[0].is_ratio else ""
-        effects = [f"{part.what} {part.effect}" for part in same]
-        told.append(f"{measure_words}{scale}{colon}{comma.join(effects)}")
-    return comma.join(told)
+        unit = "" if same[0].is_ratio else same[0].unit
+        scale = comma.join([*([unit] if unit else []), f"{SMALLEST[language]} {smallest}"])
+        effects = [f"{part.what} {part.effect}{opening}{part.reason}{closing}" for part in same]
+        told.append(f"{measure_words}{opening}{scale}{closing}{colon}{stop.join(effects)}")
+    return stop.join(told)
 
 
 def class_names(language: str) -> list[str]:

@@ -91,7 +91,7 @@ def test_curves_and_confusions_follow_the_history_and_the_matrix(home: Path) -> 
         ("zeros", "stem.act", 0.51, "hardly changes (from 51% to 51%) in `stem.act`", "基本不变（51% → 51%）"),
         ("dead", "stem.act", [1, 2, 3, 4], "4 after: the number of dead channels rises", "训练后有 4 个，有所增加"),
         ("gradient_norm", "stem.conv", 9.0, "rises (from 3.70 to", "总范数由 3.70 升至"),
-        ("movement", "stem.conv", 7.77, "`stem.conv` moved by 777%; most did those of `stem.conv`", "达 777%"),
+        ("movement", "stem.conv", 7.77, "`stem.conv` moved by 777%; those of `stem.conv` moved most", "达 777%"),
     ],
 )
 def test_a_sentence_on_what_is_seen_follows_the_recording(
@@ -115,9 +115,10 @@ def judged(number: int, *, verdict: str | None = "supported") -> dict[str, Any]:
     """A claim as benchmarks/claims.py writes it."""
     both = {"en": f"claim {number}", "zh": f"论断 {number}"}
     part = {"what": both, "measure": {"en": "gain", "zh": "增益"}, "unit": {"en": "points", "zh": "个百分点"}}
-    part |= {"effect": 1.5, "interval": [0.25, 2.75], "no_difference": 0.0}
+    part |= {"effect": 1.5, "interval": [0.25, 2.75], "no_difference": 0.0, "smallest_that_matters": 0.5}
+    part |= {"reason": {"en": "clear, and enough", "zh": "足够大"}}
     words = {"verdict_words": {"en": verdict, "zh": "得到支持"}} if verdict else {}
-    return {"number": number, "claim": both, "parts": [part, part], **words}
+    return {"number": number, "claim": both, "stays_with_twelve": True, "parts": [part, part], **words}
 
 
 def test_the_claims_follow_their_file(home: Path) -> None:
@@ -125,15 +126,42 @@ def test_the_claims_follow_their_file(home: Path) -> None:
     path.parent.mkdir()
     assert "claimed, judged" not in render(home) and "not judged yet" not in render(home)
     path.write_text(json.dumps({"n": 5, "claims": [judged(1), judged(2, verdict="contradicted")]}))
-    effects = "gain (points): claim 2 1.50 [0.25, 2.75]; claim 2 1.50 [0.25, 2.75]"
+    effect = "claim 2 1.50 [0.25, 2.75] (clear, and enough)"
+    effects = f"gain (points, smallest that matters 0.5): {effect}; {effect}"
     assert f"| 2 | claim 2 | {effects} | contradicted |" in render(home) and "on 5 seeds" in render(home)
-    effects = "增益（个百分点）：论断 1 1.50 [0.25, 2.75]；论断 1 1.50 [0.25, 2.75]"
+    effect = "论断 1 1.50 [0.25, 2.75]（足够大）"
+    effects = f"增益（个百分点，最小有意义的差值 0.5）：{effect}；{effect}"
     assert f"| 1 | 论断 1 | {effects} | 得到支持 |" in render(home, "zh")
+    censored = judged(1)
+    censored["parts"] = [part | {"no_difference": 1.0, "censored": 5} for part in censored["parts"]]
+    path.write_text(json.dumps({"n": 5, "claims": [censored]}))
+    assert "gain (smallest that matters 0.5): claim 1 at least 1.50 (clear" in render(home)
+    assert "论断 1 至少 1.50（足够大）" in render(home, "zh")
     path.write_text(json.dumps({"n": 3, "claims": [judged(1), judged(2, verdict=None)]}))
     assert "not judged yet: 3 of" in render(home) and "只完成了 3 个" in render(home, "zh")
     for damaged in ("{", "[]", '{"n": 5}', '{"n": 5, "claims": [{"verdict_words": {}}]}'):
         path.write_text(damaged)
         assert "claim" not in render(home).split("## 6 Conclusion")[1]
+
+
+def test_shortcuts_are_told_with_the_verdict_over_seeds(home: Path) -> None:
+    path = home / "benchmarks" / "claims.json"
+    path.parent.mkdir()
+    assert "Shortcuts: a gain that counts in 1 of 1 depths" in render(home) and "claim 7 below" not in render(home)
+    path.write_text(json.dumps({"n": 5, "claims": [judged(7, verdict="undecided")]}))
+    assert "on shortcuts at 34 layers, is undecided;" in render(home)
+    assert "论断 7 为“得到支持”" in render(home, "zh")
+
+
+def test_runs_that_lose_much_from_validation_to_test_are_named(home: Path) -> None:
+    (home / "checkpoints" / "resnet34-fast").mkdir()
+    shutil.copy(ROOT / "checkpoints" / "resnet34-fast" / "run.json", home / "checkpoints" / "resnet34-fast")
+    told = "From validation to test ResNet-34 `fast` (2.96 points) lost more than chance"
+    assert told not in render(home)
+    alter(home, "resnet34-fast", set_accuracy(0.92))
+    assert told in render(home)
+    alter(home, "resnet34-fast", set_accuracy(0.945))
+    assert "From validation to test" not in render(home)
 
 
 def test_the_title_page_is_plain_text_whatever_it_says() -> None:
