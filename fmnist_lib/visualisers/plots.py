@@ -21,7 +21,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from fmnist_lib.visualisers.recording import sample
@@ -41,7 +41,7 @@ Droid Sans Fallback"""
 Histogram = tuple[float, float, Sequence[int]]  # lowest value, highest value, counts of equal bins between them
 STYLE = {
     "axes.grid": True,
-    "grid.alpha": 0.25,
+    "grid.color": "#e6e6e6",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.sans-serif": ["DejaVu Sans"],  # as in the figures that seaborn has no part in
@@ -106,10 +106,22 @@ def make_axes(
     return figure, axes
 
 
+class Percent(Formatter):
+    """Shares, 0 to 1, in percent, all ticks of an axis with as many digits: 84 % and 85 %, or 84.5 % and 85.0 %."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return f"{100 * value:.4g} %"
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        percents = [100 * value for value in values]
+        digits = next((n for n in range(4) if all(abs(each - round(each, n)) < 1e-6 for each in percents)), 4)
+        return [f"{each:.{digits}f} %" for each in percents]
+
+
 def show_percent(axis: Axis) -> None:
-    """Name the ticks of an axis of shares, 0 to 1, in percent: 85 %."""
+    """Name the ticks of an axis of shares, 0 to 1, in percent."""
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axis.set_major_formatter(Percent())
 
 
 def tile_sheet(rows: Sequence[TileRow], *, title: str, note: str = "") -> Figure:
