@@ -235,7 +235,7 @@ def curves(
         axes.plot(numbers, [row[f"train_{what}"] for row in epochs], "o-", color=blue, label="training, epoch")
         axes.plot(numbers, [row[f"val_{what}"] for row in epochs], "s--", color=orange, label="validation")
         finish_epoch_axes(axes, ylabel={"loss": "cross-entropy loss (nats)", "accuracy": "accuracy"}[what])
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.03 * max([1, *positions, *numbers]))
     show_percent(accuracy.yaxis)
     return figure
 
