@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 from measuring import print_table, write_result
 
 from fmnist_lib import models
 from fmnist_lib.files import write_atomically
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
-from fmnist_lib.visualisers.plots import PALETTE, STYLE
+from fmnist_lib.visualisers.plots import MARKERS, PALETTE, make_axes, show_percent
 
 HERE = Path(__file__).parent
 RESULT, PICTURE = HERE / "race.json", HERE / "race.png"
 GOAL = 0.9001  # what the lab report reached on the test set
+SECONDS = (20, 50, 100, 200, 500)  # named along the axis
 FOLDER = HERE.parent / "build" / "race"
 SEEDS = {  # contestant -> how many seeds
     "original": 3,
@@ -39,8 +39,8 @@ SEEDS = {  # contestant -> how many seeds
     "fast/resnet34": 5,
 }
 LABELS = {
-    "original": "the original report's program, a dot an epoch",
-    "course22p2": "course22p2's network",
+    "original": "the lab report's program, a dot an epoch",
+    "course22p2": "fast.ai's network (course22p2)",
     "sprint/resnet18": "sprint, ResNet-18",
     "fast/resnet18": "fast, ResNet-18",
     "fast/alexnet": "fast, AlexNet",
@@ -84,14 +84,14 @@ def start(*arguments: str) -> None:
 
 def draw(race: Races) -> Figure:
     """Accuracy on the test set against training seconds, a dot for each run, or for each of its epochs."""
-    figure = Figure(figsize=(9, 5), layout="constrained", dpi=120)
-    axes = figure.add_subplot()
-    for (name, label), color in zip(LABELS.items(), PALETTE, strict=False):
+    figure, axes = make_axes(title="The race: accuracy against training time", height=5.4)
+    for (name, label), color, marker in zip(LABELS.items(), PALETTE, MARKERS, strict=False):
         for run in race.get(name, ()):
             points = [point for point in run.get("epochs", [run]) if "test_accuracy" in point]
             seconds = [point["seconds"] for point in points]
             accuracy = [point["test_accuracy"] for point in points]
-            axes.plot(seconds, accuracy, "o-", color=color, label=label, markersize=5, linewidth=1, alpha=0.8)
+            look = {"marker": marker, "linestyle": "-" if len(points) > 1 else "", "color": color}
+            axes.plot(seconds, accuracy, label=label, markersize=6, linewidth=1, alpha=0.8, **look)
             label = ""  # the first of each kind stands for all in the legend
     axes.axhline(GOAL, color="#444444", linestyle="--", linewidth=1)
     axes.annotate("the lab report, 90.01 %", (0.005, GOAL), (0, 4), ("axes fraction", "data"), "offset points", size=9)
@@ -99,12 +99,10 @@ def draw(race: Races) -> Figure:
     axes.set_xlabel("training time on two CPU cores, seconds (logarithmic)")
     axes.set_ylabel("accuracy on the test set")
     axes.set_ylim(bottom=0.84)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else ""))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="lower right", frameon=False)
-    axes.grid(alpha=STYLE["grid.alpha"])
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xticks(SECONDS, map(str, SECONDS))
+    axes.minorticks_off()
+    show_percent(axes.yaxis)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     return figure
 
 
@@ -119,7 +117,7 @@ def main() -> None:
     for name, seed in make_turns(chosen):
         runs[name].append(run_turn(name, seed))
         write_result(RESULT, {"runs": runs})
-        write_atomically(PICTURE, lambda file: draw(runs).savefig(file, format="png"))
+        write_atomically(PICTURE, lambda file: draw(runs).savefig(file, format="png", dpi=120))
     rows = [
         (name, run["seed"], run["epoch"], run["seconds"], run["test_accuracy"], run.get("test_flip", ""))
         for name, made in runs.items()

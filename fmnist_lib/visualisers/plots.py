@@ -16,11 +16,12 @@ import numpy as np
 import seaborn  # type: ignore[import-untyped]
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import Formatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from fmnist_lib.visualisers.recording import sample
@@ -38,7 +39,15 @@ CHINESE_FONTS = """Noto Sans CJK SC, Noto Sans SC, Source Han Sans SC, PingFang 
 WenQuanYi Micro Hei, WenQuanYi Zen Hei, SimHei, Heiti TC, SimSun, Noto Serif CJK SC, Noto Sans CJK JP, Arial Unicode MS,
 Droid Sans Fallback"""
 Histogram = tuple[float, float, Sequence[int]]  # lowest value, highest value, counts of equal bins between them
-STYLE = {"axes.grid": True, "grid.alpha": 0.25, "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.sans-serif": ["DejaVu Sans"],  # as in the figures that seaborn has no part in
+}
+WIDTH, NARROW = 10.5, 7.0  # inches: a figure as wide as the page, and one that need not be
+TITLE: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "x": 0.01, "ha": "left"}
 
 
 @dataclass(frozen=True)
@@ -81,15 +90,49 @@ def finite_range(values: NDArray[np.floating]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
+def make_axes(
+    columns: int = 1, *, title: str = "", width: float = WIDTH, height: float = 3.7, sharey: bool = False
+) -> tuple[Figure, Any]:
+    """A figure in the lab's style, its title at the left, and its axes: one, or an array of `columns` side by side.
+
+    `width` and `height` are inches. Lines and dots take the lab's colours in turn.
+    """
+    with seaborn.axes_style("ticks", STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", dpi=100)
+        axes = figure.subplots(1, columns, sharey=sharey)
+    for each in figure.axes:
+        each.set_prop_cycle(color=PALETTE)
+    figure.suptitle(title, **TITLE)
+    return figure, axes
+
+
+class Percent(Formatter):
+    """Shares, 0 to 1, in percent, all ticks of an axis with as many digits: 84 % and 85 %, or 84.5 % and 85.0 %."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return f"{100 * value:.4g} %"
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        percents = [100 * value for value in values]
+        digits = next((n for n in range(4) if all(abs(each - round(each, n)) < 1e-6 for each in percents)), 4)
+        return [f"{each:.{digits}f} %" for each in percents]
+
+
+def show_percent(axis: Axis) -> None:
+    """Name the ticks of an axis of shares, 0 to 1, in percent."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(Percent())
+
+
 def tile_sheet(rows: Sequence[TileRow], *, title: str, note: str = "") -> Figure:
     """A sheet of tiles, one band and one colour bar per layer; a row's label is followed by its `remark`."""
     columns = max(len(row.tiles) for row in rows)
     columns = min(columns, 16)
     heights = [math.ceil(len(row.tiles) / columns) for row in rows]
-    inches = 9.6 / columns
-    figure = Figure(figsize=(11.5, sum(heights) * inches + 0.28 * len(rows) + 0.9), layout="constrained", dpi=100)
+    inches = (WIDTH - 1.9) / columns
+    figure = Figure(figsize=(WIDTH, sum(heights) * inches + 0.28 * len(rows) + 0.9), layout="constrained", dpi=100)
     grid = figure.add_gridspec(len(rows), 1, height_ratios=[height + 0.28 / inches for height in heights])
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(title, **TITLE)
     if note:
         figure.supxlabel(note, fontsize=8.5, color="#444444")
     for index, row in enumerate(rows):
@@ -113,7 +156,7 @@ def show_mosaic(axes: Axes, row: TileRow, *, columns: int) -> None:
         image, ax=axes, fraction=0.012, pad=0.008, aspect=12, extend=pointed_ends(row), extendfrac=0.1
     )
     ends = sorted({row.low, 0.0, row.high}) if row.low < 0 < row.high else [row.low, row.high]
-    bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
+    bar.set_ticks(ends, labels=[f"{end:.3g}" for end in ends])
     bar.ax.tick_params(labelsize=7)
     bar.ax.set_visible(row.colors != RGB)
 
@@ -162,7 +205,7 @@ def image_grid(images: ArrayLike, titles: Sequence[str], *, columns: int = 10, t
     pictures = np.asarray(images)
     lines = math.ceil(len(pictures) / columns)
     figure = Figure(figsize=(1.05 * columns, 1.28 * lines + (0.4 if title else 0)), layout="constrained", dpi=100)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
+    figure.suptitle(title, **TITLE)
     for axes, picture, text in zip(figure.subplots(lines, columns, squeeze=False).flat, pictures, titles, strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axes.set_title(text, fontsize=8, pad=2)
@@ -182,10 +225,7 @@ def curves(
 
     `steps_per_epoch` places the steps, also in the middle of an epoch; without it the last step ends the last epoch.
     """
-    with seaborn.axes_style("ticks", STYLE):
-        figure = Figure(figsize=(10.5, 3.7), layout="constrained", dpi=100)
-        loss, accuracy = figure.subplots(1, 2)
-    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    figure, (loss, accuracy) = make_axes(2, title=title)
     numbers = [row["epoch"] for row in epochs]
     per_epoch = steps_per_epoch or (steps[-1]["step"] / max(len(epochs), 1) if steps else 1)
     positions = [row["step"] / per_epoch for row in steps]
@@ -195,22 +235,20 @@ def curves(
         axes.plot(numbers, [row[f"train_{what}"] for row in epochs], "o-", color=blue, label="training, epoch")
         axes.plot(numbers, [row[f"val_{what}"] for row in epochs], "s--", color=orange, label="validation")
         finish_epoch_axes(axes, ylabel={"loss": "cross-entropy loss (nats)", "accuracy": "accuracy"}[what])
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlim(0, 1.03 * max([1, *positions, *numbers]))
+    show_percent(accuracy.yaxis)
     return figure
 
 
 def compare_curves(rows: Mapping[str, Sequence[Mapping[str, float]]], *, title: str = "") -> Figure:
     """Validation loss and accuracy of several runs, name -> epoch rows, on one pair of axes."""
-    with seaborn.axes_style("ticks", STYLE):
-        figure = Figure(figsize=(10.5, 3.7), layout="constrained", dpi=100)
-        pair = figure.subplots(1, 2)
-    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    figure, pair = make_axes(2, title=title)
     for axes, what in zip(pair, ("loss", "accuracy"), strict=True):
         for (name, epochs), look in zip(rows.items(), looks(len(rows)), strict=True):
             numbers = [row["epoch"] for row in epochs]
             axes.plot(numbers, [row[f"val_{what}"] for row in epochs], linestyle="-", label=name, **look)
         finish_epoch_axes(axes, ylabel=f"validation {what}" + (" (nats)" if what == "loss" else ""))
-    pair[1].yaxis.set_major_formatter(PercentFormatter(1.0))
+    show_percent(pair[1].yaxis)
     return figure
 
 
@@ -232,7 +270,8 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
     """A confusion matrix (K, K), rows true, each row in percent of its images."""
     counts = np.asarray(matrix, dtype=float)
     percent = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
-    figure = Figure(figsize=(7.4, 6.0), layout="constrained", dpi=100)
+    figure = Figure(figsize=(NARROW, 5.8), layout="constrained", dpi=100)
+    figure.suptitle(title, **TITLE)
     axes = figure.subplots()
     labels = np.where(percent >= 0.05, np.char.mod("%.1f", percent), "")
     seaborn.heatmap(
@@ -240,7 +279,6 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
         xticklabels=classes, yticklabels=classes, annot_kws={"fontsize": 8}, cbar_kws={"label": "% of the true class"},
     )  # fmt: skip
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     axes.tick_params(axis="x", rotation=45)
     axes.tick_params(axis="y", rotation=0)
     return figure
@@ -248,31 +286,25 @@ def confusion(matrix: ArrayLike, classes: Sequence[str], *, title: str = "") -> 
 
 def class_accuracy(per_class: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
     """Accuracy per class (0 to 1) of several runs, name -> class -> accuracy, as dots on one line per class."""
-    with seaborn.axes_style("ticks", STYLE):
-        figure = Figure(figsize=(8.5, 4.4), layout="constrained", dpi=100)
-        axes = figure.subplots()
+    figure, axes = make_axes(title=title, height=4.4)
     for (name, row), look in zip(per_class.items(), looks(len(per_class)), strict=True):
         axes.plot(list(row.values()), list(row), linestyle="", label=name, ms=7, alpha=0.85, **look)
     axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    show_percent(axes.xaxis)
     axes.set_xlabel("images of the class that were recognised")
-    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
 def layer_lines(series: Mapping[str, Mapping[str, float]], *, title: str, ylabel: str, is_log: bool = False) -> Figure:
     """One line per name over layers in order of depth: name -> layer -> number, such as a gradient's norm."""
-    with seaborn.axes_style("ticks", STYLE):
-        figure = Figure(figsize=(10.5, 4.2), layout="constrained", dpi=100)
-        axes = figure.subplots()
+    figure, axes = make_axes(title=title, height=4.2)
     for (name, row), look in zip(series.items(), looks(len(series)), strict=True):
         share = np.linspace(0, 1, len(row)) if len(row) > 1 else [0.0]
         axes.plot(share, list(row.values()), linestyle="-", label=f"{name} ({len(row)} layers)", ms=4, **look)
     axes.set_yscale("log" if is_log else "linear")
     axes.set_xlabel("depth of the layer: 0 the first convolution, 1 the last")
     axes.set_ylabel(ylabel)
-    axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
     axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -282,11 +314,9 @@ def layers_over_epochs(
 ) -> Figure:
     """A chart (layers, epochs) of one number each, such as a gradient's norm; NaN, where there is none, stays grey."""
     numbers = np.asarray(values, dtype=float)
-    figure = Figure(
-        figsize=(3.6 + 0.55 * min(len(epochs), MOST_TICKS), max(2.8, 1.2 + 0.24 * len(layers))),
-        layout="constrained",
-        dpi=100,
-    )
+    size = (min(max(NARROW, 3.6 + 0.55 * len(epochs)), WIDTH), max(2.8, 1.2 + 0.24 * len(layers)))
+    figure = Figure(figsize=size, layout="constrained", dpi=100)
+    figure.suptitle(title, **TITLE)
     axes = figure.subplots()
     axes.set_facecolor("#bbbbbb")
     is_log = is_log and bool((numbers > 0).any())
@@ -302,7 +332,6 @@ def layers_over_epochs(
     axes.set_yticks(range(len(layers)), layers)
     name_epochs(axes, epochs, most=MOST_TICKS)
     axes.tick_params(labelsize=8, length=0)
-    axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
     return figure
 
 
@@ -315,8 +344,8 @@ def histograms_over_epochs(
 
     Source: fast.ai's colourful dimension; brightness is the logarithm of the count.
     """
-    figure = Figure(figsize=(2.6 * len(histograms), 3.0), layout="constrained", dpi=100)
-    figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    figure = Figure(figsize=(min(2.6 * len(histograms), WIDTH), 3.0), layout="constrained", dpi=100)
+    figure.suptitle(title, **TITLE)
     panels = figure.subplots(1, len(histograms), squeeze=False)[0]
     for axes, (layer, rows) in zip(panels, histograms.items(), strict=True):
         known = [row for row in rows if row is not None]

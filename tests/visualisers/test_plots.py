@@ -9,7 +9,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from fmnist_lib.visualisers import plots
 
@@ -18,6 +20,70 @@ EPOCHS = [
     {"epoch": 2, "train_loss": 0.5, "train_accuracy": 0.82, "val_loss": 0.6, "val_accuracy": 0.79},
 ]
 STEPS = [{"step": step, "loss": 2.0 / step, "accuracy": 0.1 * step} for step in (1, 3, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "names"),
+    [
+        ([0.84, 0.85, 1.0], ["84 %", "85 %", "100 %"]),
+        ([0.845, 0.85, 0.855], ["84.5 %", "85.0 %", "85.5 %"]),
+        ([0.0, 0.07, 0.1 + 0.2], ["0 %", "7 %", "30 %"]),
+        ([0.9021, 0.9022], ["90.21 %", "90.22 %"]),
+        ([1 / 3], ["33.3333 %"]),
+        ([], []),
+    ],
+)
+def test_percents_of_an_axis_have_as_many_digits(shares: list[float], names: list[str]) -> None:
+    assert plots.Percent().format_ticks(shares) == names
+
+
+def test_an_axis_in_percent_names_what_lies_there() -> None:
+    figure, axes = plots.make_axes()
+    axes.plot([0, 1], [0.838, 0.921])
+    plots.show_percent(axes.yaxis)
+    figure.canvas.draw()
+    named = {label.get_text(): tick for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    assert all(name == f"{round(100 * tick)} %" for name, tick in named.items()) and "84 %" in named
+
+
+def test_all_figures_have_one_style() -> None:
+    """Titles of one size at the left, and no figure wider than the page."""
+    row = plots.grey_row("one", np.zeros((1, 2, 2)))
+    many, few = {str(at): [(0.0, 1.0, [1])] for at in range(9)}, {"a": [(0.0, 1.0, [1])]}
+    drawn = [
+        plots.make_axes(2, title="T", height=9)[0],
+        plots.tile_sheet([row], title="T"),
+        plots.image_grid(np.zeros((10, 2, 2)), [""] * 10, title="T"),
+        plots.curves(EPOCHS, STEPS, title="T"),
+        plots.compare_curves({"a": EPOCHS}, title="T"),
+        plots.confusion([[1]], ["a"], title="T"),
+        plots.class_accuracy({"a": {"Bag": 0.5}}, title="T"),
+        plots.layer_lines({"a": {"conv": 1.0}}, title="T", ylabel=""),
+        plots.layers_over_epochs(np.ones((1, 1)), ["a"], [0], title="T", label=""),
+        plots.layers_over_epochs(np.ones((1, 90)), ["a"], range(90), title="T", label=""),
+        plots.histograms_over_epochs(many, [0], title="T"),
+        plots.histograms_over_epochs(few, [0], title="T"),
+    ]
+    for figure in drawn:
+        [title] = [text for text in figure.findobj(Text) if text.get_text() == "T"]
+        assert (title.get_fontsize(), title.get_fontweight(), title.get_ha(), title.get_position()[0]) == (
+            12,
+            "bold",
+            "left",
+            0.01,
+        )
+        assert figure.get_figwidth() <= plots.WIDTH
+
+
+def test_axes_have_no_box_and_the_colours_of_the_lab() -> None:
+    figure, (left, right) = plots.make_axes(2, width=plots.NARROW, height=3, sharey=True)
+    assert figure.get_size_inches().tolist() == [plots.NARROW, 3]
+    left.plot([0, 1], [5, 6])
+    assert right.get_ylim() == left.get_ylim()
+    for axes in (left, right):
+        assert not axes.spines["top"].get_visible() and not axes.spines["right"].get_visible()
+        drawn = [axes.scatter([0], [0]).get_facecolor()[0] for _ in range(2)]
+        assert [to_hex(color).upper() for color in drawn][-1] in plots.PALETTE
 
 
 def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -38,6 +104,7 @@ def test_curves_show_epochs_and_steps_where_they_were() -> None:
         assert found["training, epoch"] == ([1, 2], [row[f"train_{what}"] for row in EPOCHS])
         assert found["validation"] == ([1, 2], [row[f"val_{what}"] for row in EPOCHS])
         assert found["training, batches"] == (pytest.approx([1 / 3, 1, 5 / 3, 2]), [row[what] for row in STEPS])
+        assert axes.get_xlim()[0] == 0
 
 
 @pytest.mark.parametrize("epochs", [[], EPOCHS[:1]])
