@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -497,7 +498,7 @@ def resigned(good: bytes, random_: random.Random) -> bytes:
             keys = list(place) if isinstance(place, dict) else list(range(len(place)))
             key = random_.choice(keys)
             if not isinstance(place[key], (dict, list)) or not place[key] or random_.random() < 0.3:
-                place[key] = random_.choice(VALUES)
+                place[key] = deepcopy(random_.choice(VALUES))
                 break
             place = place[key]
     with suppress(ValueError):
