@@ -1,4 +1,4 @@
-"""All contestants on one machine in one go, taking turns: the original report's program, the course's, and our recipes.
+"""All contestants on one machine in one go, taking turns: the lab report's program, the course's, and our recipes.
 
     .venv/bin/python benchmarks/race.py            # hours; a stopped race goes on where it was
     .venv/bin/python benchmarks/race.py --only sprint original

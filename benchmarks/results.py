@@ -136,8 +136,8 @@ def machine_and_memory(roofline: Figures, loader: Figures, muon: Figures, scalin
 
 def accuracy_rows(figures: Figures) -> list[tuple[object, ...]]:
     """Recipe, network, n, accuracy on the test set without and with mirror images, training time, for people."""
-    rows = {("the original report's program", "torchvision's resnet18, 11M"): figures["original"]}
-    rows |= {("course22p2", "its own"): figures["course22p2"], ("`sprint`", "resnet18"): figures["sprint"]}
+    rows = {("the lab report's program", "torchvision's resnet18, 11M"): figures["original"]}
+    rows |= {("fast.ai's course22p2", "its own"): figures["course22p2"], ("`sprint`", "resnet18"): figures["sprint"]}
     rows |= {("`fast`", model): row for model, row in figures["fast"].items()}
     means = [
         (*who, row["n"], mean_and_deviation(row, "accuracy"), mean_and_deviation(row, "flip"), row["seconds_median"])
@@ -169,7 +169,7 @@ def make_block(figures: Figures) -> str:
             "over an image and its mirror image; together means the mean of the networks' probabilities. "
             f"{notes_on(figures['best'], about)}"
             f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. `sprint` takes "
-            f"1/{sprint['ratio']:.0f} or less of the time that the original report's program takes to reach "
+            f"1/{sprint['ratio']:.0f} or less of the time that the lab report's program takes to reach "
             f"{figures['goal']:.2%}, the accuracy in that report. It was run with {sprint['original_n']} seeds; "
             f"{sprint['original_got_there']} of them reached it within their five epochs, and for each that did not "
             "the time of all five is counted, though it would have needed longer. That program learns from all 60,000 "
