@@ -19,6 +19,7 @@ from fault_runs import compare, train
 
 from fmnist_lib import data
 from fmnist_lib.data import download, sets
+from fmnist_lib.training.loop import Training
 
 SECONDS = 30.0  # until the data are there, or an error
 ROOT = Path(__file__).parents[1]
@@ -225,7 +226,8 @@ def odd_places(count: int, folder: Path) -> Iterator[str]:
     (folder / "link").symlink_to("real")
     places = [folder / name / "run" for name in NAMES] + [folder / "link" / "run"]
     odd: list[Callable[[], str]] = [partial(train_at, place, whole) for place in places]
-    odd[1:1] = [partial(without_home, folder), partial(in_ascii, folder)]
+    odd[1:1] = [partial(without_home, folder), partial(in_ascii, folder), partial(read_only_install, folder)]
+    odd[3:3] = [partial(held, folder / "held", whole), partial(disappearing, folder, whole)]
     for act in odd[:count]:
         yield act()
 
@@ -234,6 +236,62 @@ def train_at(place: Path, whole: list[str]) -> str:
     """Train there, and go on from what is there."""
     apart(partial(train, place))
     return compare(apart(partial(train, place)), whole, repr(place.parent.name))
+
+
+def held(path: Path, whole: list[str]) -> str:
+    """A virus scanner or a sync tool holds each file for a moment before it can be renamed."""
+
+    def act() -> list[str]:
+        real, first = os.replace, dict[str, float]()
+
+        def replace(source: str, target: str) -> None:
+            begun = first.setdefault(str(source), time.monotonic())
+            if time.monotonic() - begun < 0.2:
+                raise PermissionError(13, "held by another process", str(target))
+            real(source, target)
+
+        os.replace = replace  # type: ignore[assignment]
+        return train(path)
+
+    return compare(apart(act), whole, "files that are held for a moment")
+
+
+def disappearing(folder: Path, whole: list[str]) -> str:
+    """A drive that disappears after the second epoch: an error at once that names what is safe, and then it goes on."""
+    drive = folder / "drive"
+
+    def pull(training: Training) -> None:
+        if training.epoch == 2:  # and stored
+            drive.rename(folder / "pulled")
+            drive.write_text("nothing is mounted here")
+
+    ended = apart(partial(train, drive / "run", on_epoch=[pull]))
+    if not ended.is_clear or not ended.error.endswith("epoch 2") or ended.seconds > SECONDS:
+        return f"a drive that disappears: {ended.error or 'nobody was told'}"
+    drive.unlink()
+    (folder / "pulled").rename(drive)
+    return compare(apart(partial(train, drive / "run")), whole, "a drive that was away")
+
+
+READ_ONLY = """
+import sys
+def refuse(event, arguments):
+    is_write = event == "open" and isinstance(arguments[0], str) and arguments[2] & 3
+    if (is_write or event in ("os.mkdir", "os.rename", "os.remove")) and str(arguments[0]).startswith({package!r}):
+        raise PermissionError(30, "Read-only file system", arguments[0])
+sys.addaudithook(refuse)
+from fmnist_lib.cli import main
+sys.exit(main(["train", "alexnet", "--recipe", "smoke", "--epochs", "1", "--out", {out!r}]))
+"""
+
+
+def read_only_install(folder: Path) -> str:
+    """A library whose own folder takes no file, as a system's package."""
+    script = READ_ONLY.format(package=str(ROOT / "fmnist_lib"), out=str(folder / "installed"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, cwd=folder, capture_output=True, text=True)
+    held = ended.returncode == 0 and "Traceback" not in ended.stderr and (folder / "installed" / "run.json").exists()
+    return "" if held else f"a read-only install: {ended.stderr[-300:]}"
 
 
 def without_home(folder: Path) -> str:

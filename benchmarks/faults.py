@@ -49,7 +49,7 @@ PROMISES = [
     Promise(6, "hostile files", fault_files.hostile_files, 1000, 24),
     Promise(7, "faulty servers", fault_places.servers, 100, 8),
     Promise(8, "two trainings in one folder", fault_runs.races, 20, 2),
-    Promise(9, "odd places", fault_places.odd_places, 100, 5),
+    Promise(9, "odd places", fault_places.odd_places, 100, 6),
     Promise(10, "names and texts that are scripts", fault_files.scripts, 100, 21),
     Promise(11, "fuzzed files", fault_files.fuzz, 100_000, 50),
 ]

@@ -304,9 +304,20 @@ def store(run: Run, training: loop.Training) -> None:
     told = {"precision": str(training.plan), "device": machine.device_name(training.device)}
     run.environment = run.environment | told
     of = run.identity(training.epoch)
-    write_state(state_path(run.path, training.epoch), loop.capture_state(training), of=of)
-    publish(run, training.evaluated.state_dict(), training.history)
+    with naming_last(training.epoch - 1):
+        write_state(state_path(run.path, training.epoch), loop.capture_state(training), of=of)
+    with naming_last(training.epoch):
+        publish(run, training.evaluated.state_dict(), training.history)
     prune(run)
+
+
+@contextmanager
+def naming_last(epoch: int) -> Iterator[None]:
+    """Within it an error of writing says which epoch is the last that is stored: a lost drive cannot be asked."""
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"{error}, epoch {epoch}" if epoch >= 0 else str(error)) from error
 
 
 def open_run(wanted: Run, *, fresh: bool) -> tuple[Run, dict[str, Any] | None]:
