@@ -15,7 +15,7 @@ RECIPE ?= original
 MODEL ?= resnet18
 
 .DEFAULT_GOAL := help
-.PHONY: help report handout lab test train bench lint notebooks clean
+.PHONY: help report handout lab test train bench faults lint notebooks clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (five hours, on
 	@scripts/install_browser.sh
 	@for name in recorder explorer loader muon roofline scaling "scaling --page" race results "results --page" claims; do \
 	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done
+
+faults: $(VENV)/.dev ## try to break all that docs/promises.md promises (20 minutes); FRESH=1 tries what was tried, too
+	$(BIN)/python benchmarks/faults.py $(if $(FRESH),--fresh)
 
 lint: $(VENV)/.dev ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -95,7 +95,9 @@ def main() -> int:
         row = rows[promise.number] = measure(promise, count)
         write_result(options.out, {"rows": [rows[number] for number in sorted(rows)]})
         print(f"{promise.number:2} {promise.what}: {row['passed']} of {row['tried']} in {row['seconds']} s", flush=True)
-    return int(any(row["passed"] < row["tried"] for row in rows.values()))
+    told = sum(row["tried"] - row["passed"] for row in rows.values())
+    print(f"{told} of {sum(row['tried'] for row in rows.values()):,} trials failed; --fresh tries again what is done")
+    return int(told > 0)
 
 
 if __name__ == "__main__":
