@@ -62,4 +62,4 @@ def test_in_a_cell_one_curve_one_sheet_and_one_player_are_left(tmp_path: Path) -
     outputs = [output for output in notebook.cells[0].outputs if output.output_type != "stream"]
     curve, sheet, player = sorted(outputs, key=lambda output: ("text/html" in output.data, str(output.data)))
     assert "image/png" in curve.data and "image/png" in sheet.data
-    assert "6 epochs" in player.data["text/plain"] and "text/html" in player.data
+    assert "6 snapshots" in player.data["text/plain"] and "text/html" in player.data

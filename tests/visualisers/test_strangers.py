@@ -139,7 +139,7 @@ def test_a_part_of_an_epoch_is_a_place_of_the_slider_and_a_picture(tmp_path: Pat
     recorder.save(tmp_path / "recording.npz")
     explorer = Explorer(tmp_path / "recording.npz", kind="maps", epoch=0.5)
     assert explorer.panels[0].epochs == [0, 0.25, 0.5, 1]
-    assert "epoch 0.5" in str(explorer) and 'data-frame="act1/0.5/' in explorer.html()
+    assert "4 snapshots; at layer act1, epoch 0.5" in str(explorer) and 'data-frame="act1/0.5/' in explorer.html()
     explorer.move(epoch=0.25)
     assert "epoch 0.25" in str(explorer)
     assert "not recorded" not in str(Explorer(tmp_path / "recording.npz", epochs=np.linspace(0, 1, 3), epoch=1.0))

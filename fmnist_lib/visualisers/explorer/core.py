@@ -314,7 +314,8 @@ class Explorer:
         place, axes = self._position, self._refreshed()
         panel, titles = self.panels[0], [panel.title for panel in self.panels if panel.title]
         epoch = panel.names.get("epoch", "epoch")
-        counts = [count(axes.layers(place.kind), "layer"), count(axes.epochs, epoch) if epoch else ""]
+        moment = epoch if all(float(number).is_integer() for number in axes.epochs) else "snapshot"
+        counts = [count(axes.layers(place.kind), "layer"), count(axes.epochs, moment) if epoch else ""]
         numbers = {"epoch": place.epoch, "channel": place.channel, "image": place.image}
         where = [panel.at(axis, number, kind=place.kind) for axis, number in numbers.items()]
         return (
