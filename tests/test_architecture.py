@@ -150,6 +150,49 @@ def test_no_exec_and_no_silent_noqa() -> None:
                 assert "(" in line.split("noqa", 1)[1], f"a noqa without its reason: {line.strip()}"
 
 
+# What runs code that a file holds, when it is imported or called.
+UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "yaml"}
+UNSAFE_CALLS = {"torch.hub.load", "torch.jit.load", "torch.export.load", "os.system", "os.popen", "pd.read_pickle"}
+SAFE_WITH = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+SAFE_WITH |= {"np.lib.format.read_array": ("allow_pickle", False)}
+
+
+def unsafe_loads(tree: ast.Module, imported: set[str]) -> Iterator[str]:
+    """What in a file would unpickle, or start what a file says, with its line."""
+    yield from (name for name in imported if name.split(".")[0] in UNSAFE_MODULES)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called, options = ast.unparse(node.func), {it.arg: ast.unparse(it.value) for it in node.keywords}
+        needed = SAFE_WITH.get(called)
+        is_unsafe = needed is not None and options.get(needed[0]) != str(needed[1])
+        if called in UNSAFE_CALLS or is_unsafe or options.get("shell") == "True":
+            yield f"{called}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: names(file)[0])
+def test_nothing_is_loaded_that_could_run_code(file: Path) -> None:
+    assert list(unsafe_loads(ast.parse(file.read_text()), set(imports(file)))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from yaml import load",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "np.lib.format.read_array(file)",
+        "torch.jit.load(path)",
+        "subprocess.run(words, shell=True)",
+    ],
+)
+def test_an_unsafe_load_is_found(code: str, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(code)
+    assert list(unsafe_loads(ast.parse(code), set(imports(tmp_path / "code.py"))))
+
+
 def test_everything_public_has_a_docstring() -> None:
     for file in FILES:
         tree = ast.parse(file.read_text())
