@@ -59,6 +59,14 @@ REASONS = {
     "clear, against": "beyond chance, and large enough to matter, but the other way round",
     "small, against": "beyond chance the other way round, but smaller than what matters",
 }
+IN_SHORT = {  # for a table that has little room
+    "clear": "large enough",
+    "small": "too small",
+    "negligible": "too small",
+    "undecided": "undecided",
+    "clear, against": "opposite",
+    "small, against": "opposite, too small",
+}
 UNITS = {
     "points": "percentage points",
     "index": "on a scale from 0 to 1",
@@ -96,10 +104,10 @@ def judge(values: Sequence[float], part: Part, *, confidence: float = CONFIDENCE
     return Estimate(back(mean), (back(mean - half), back(mean + half)), verdict, reason)
 
 
-def tell_reason(found: Estimate, part: Part) -> str:
-    """The reason in words, which say so when the effect lies on the other side than the claim's."""
+def name_reason(found: Estimate, part: Part) -> str:
+    """The key of the reason, which says so when the effect lies on the other side than the claim's."""
     is_against = found.reason in ("clear", "small") and found.effect < (1.0 if part.unit == "times" else part.null)
-    return REASONS[f"{found.reason}, against" if is_against else found.reason]
+    return f"{found.reason}, against" if is_against else found.reason
 
 
 def combine(verdicts: Sequence[str]) -> str:
@@ -191,7 +199,8 @@ def conclude(part: Part, seeds: Sequence[Runs]) -> Row:
     if bounds := sum(part.is_bound(runs) for runs in seeds):
         figures["censored"] = bounds  # seeds whose number is "at least", and so are the effect and its interval
     if decides:
-        figures |= {"verdict": found.verdict, "reason": in_both(tell_reason(found, part))}
+        reason = name_reason(found, part)
+        figures |= {"verdict": found.verdict, "reason": in_both(REASONS[reason]), "in_short": in_both(IN_SHORT[reason])}
         figures["verdict_of_twelve"] = judge(values, part, confidence=1 - (1 - CONFIDENCE) / len(CLAIMS)).verdict
     return figures | {"values": [round(value, 4) for value in values]}
 

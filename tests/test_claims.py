@@ -99,7 +99,7 @@ def test_of_a_network_that_never_gets_there_the_ratio_is_the_least_that_it_may_b
 
 def test_a_reason_says_when_the_effect_lies_on_the_other_side() -> None:
     def tell(values: list[float], part: claim_list.Part) -> str:
-        return claims.tell_reason(claims.judge(values, part), part)
+        return claims.REASONS[claims.name_reason(claims.judge(values, part), part)]
 
     assert tell([-0.9, -1.0, -1.1, -0.8, -1.2], POINTS).endswith("but the other way round")
     assert tell([-0.20, -0.21, -0.22, -0.19, -0.18], POINTS).startswith("beyond chance the other way round")
@@ -219,7 +219,7 @@ def test_gradients_movement_and_first_kernels_are_those_of_the_run(row: claim_ru
 
 def texts() -> set[str]:
     """All that is said in English and in Chinese."""
-    found = {claims.SETUP, claims.RULE, *claims.REASONS.values(), *claims.UNITS.values()}
+    found = {claims.SETUP, claims.RULE, *claims.REASONS.values(), *claims.IN_SHORT.values(), *claims.UNITS.values()}
     found |= {"supported", "not supported", "contradicted"}
     for claim in claim_list.CLAIMS:
         found |= {claim.claim, claim.limits}

@@ -38,7 +38,7 @@ CLAIMS_HEAD = {
     "en": ("no.", "claim", "effect and 95% interval, and the reason of the verdict", "verdict"),
     "zh": ("序号", "论断", "效应与 95% 置信区间，以及判定的理由", "判定"),
 }
-SMALLEST = {"en": "smallest that matters", "zh": "最小有意义的差值"}
+SMALLEST = {"en": "matters from", "zh": "最小有意义的差值"}
 Seen = TypeVar("Seen")
 
 
@@ -370,7 +370,8 @@ def claims_told(home: Path, language: str) -> dict[str, Any] | None:
 def tell_effects(parts: Sequence[Part], language: str) -> str:
     """The effects by which a claim is judged, each with its interval and what the rule makes of it.
 
-    A measure, its unit and the smallest effect that matters stand once for all parts that share them.
+    A measure, its unit and the smallest effect that matters stand once for all parts that share them, and so does a
+    reason for neighbours.
     """
     colon, stop, comma = (": ", "; ", ", ") if language == "en" else ("：", "；", "，")
     opening, closing = (" (", ")") if language == "en" else ("（", "）")
@@ -379,7 +380,9 @@ def tell_effects(parts: Sequence[Part], language: str) -> str:
         same = list(group)
         unit = "" if same[0].is_ratio else same[0].unit
         scale = comma.join([*([unit] if unit else []), f"{SMALLEST[language]} {smallest}"])
-        effects = [f"{part.what} {part.effect}{opening}{part.reason}{closing}" for part in same]
+        effects = []
+        for reason, judged in groupby(same, key=lambda part: part.in_short):
+            effects.append(f"{comma.join(f'{part.what} {part.effect}' for part in judged)}{opening}{reason}{closing}")
         told.append(f"{measure_words}{opening}{scale}{closing}{colon}{stop.join(effects)}")
     return stop.join(told)
 

@@ -22,6 +22,7 @@ class Part(NamedTuple):
     smallest: str
     effect: str
     reason: str
+    in_short: str  # the reason, where there is little room
 
 
 class Claim(NamedTuple):
@@ -71,6 +72,7 @@ def read_part(part: dict[str, Any], language: str) -> Part:
         smallest=f"{smallest:g}",
         effect=tell_effect(part, language) if "effect" in part else "",
         reason=part["reason"][language] if "effect" in part else "",
+        in_short=part["in_short"][language] if "effect" in part else "",
     )
 
 

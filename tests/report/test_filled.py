@@ -116,7 +116,7 @@ def judged(number: int, *, verdict: str | None = "supported") -> dict[str, Any]:
     both = {"en": f"claim {number}", "zh": f"论断 {number}"}
     part = {"what": both, "measure": {"en": "gain", "zh": "增益"}, "unit": {"en": "points", "zh": "个百分点"}}
     part |= {"effect": 1.5, "interval": [0.25, 2.75], "no_difference": 0.0, "smallest_that_matters": 0.5}
-    part |= {"reason": {"en": "clear, and enough", "zh": "足够大"}}
+    part |= {"reason": {"en": "clear, and enough", "zh": "足够大"}, "in_short": {"en": "enough", "zh": "够"}}
     words = {"verdict_words": {"en": verdict, "zh": "得到支持"}} if verdict else {}
     return {"number": number, "claim": both, "stays_with_twelve": True, "parts": [part, part], **words}
 
@@ -126,17 +126,17 @@ def test_the_claims_follow_their_file(home: Path) -> None:
     path.parent.mkdir()
     assert "claimed, judged" not in render(home) and "not judged yet" not in render(home)
     path.write_text(json.dumps({"n": 5, "claims": [judged(1), judged(2, verdict="contradicted")]}))
-    effect = "claim 2 1.50 [0.25, 2.75] (clear, and enough)"
-    effects = f"gain (points, smallest that matters 0.5): {effect}; {effect}"
+    both = "claim 2 1.50 [0.25, 2.75], claim 2 1.50 [0.25, 2.75]"
+    effects = f"gain (points, matters from 0.5): {both} (enough)"
     assert f"| 2 | claim 2 | {effects} | contradicted |" in render(home) and "on 5 seeds" in render(home)
-    effect = "论断 1 1.50 [0.25, 2.75]（足够大）"
-    effects = f"增益（个百分点，最小有意义的差值 0.5）：{effect}；{effect}"
+    both = "论断 1 1.50 [0.25, 2.75]，论断 1 1.50 [0.25, 2.75]"
+    effects = f"增益（个百分点，最小有意义的差值 0.5）：{both}（够）"
     assert f"| 1 | 论断 1 | {effects} | 得到支持 |" in render(home, "zh")
     censored = judged(1)
     censored["parts"] = [part | {"no_difference": 1.0, "censored": 5} for part in censored["parts"]]
     path.write_text(json.dumps({"n": 5, "claims": [censored]}))
-    assert "gain (smallest that matters 0.5): claim 1 at least 1.50 (clear" in render(home)
-    assert "论断 1 至少 1.50（足够大）" in render(home, "zh")
+    assert "gain (matters from 0.5): claim 1 at least 1.50, claim 1 at least 1.50 (enough)" in render(home)
+    assert "论断 1 至少 1.50（够）" in render(home, "zh")
     path.write_text(json.dumps({"n": 3, "claims": [judged(1), judged(2, verdict=None)]}))
     assert "not judged yet: 3 of" in render(home) and "只完成了 3 个" in render(home, "zh")
     for damaged in ("{", "[]", '{"n": 5}', '{"n": 5, "claims": [{"verdict_words": {}}]}'):
