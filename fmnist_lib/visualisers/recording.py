@@ -106,6 +106,13 @@ def leave_out_outliers(values: NDArray[np.float32], ranges: NDArray[np.float32])
             ranges[tile][:2] = (low - level, high + level)
 
 
+class InMemory(zipfile.ZipFile):
+    """An archive that nobody needs when it goes: closing it then would write to what may be gone before it."""
+
+    def __del__(self) -> None:
+        pass
+
+
 @dataclass
 class RecordingBuilder:
     """A recording while it is made: pictures and numbers come in, the bytes of a file go out.
@@ -121,7 +128,7 @@ class RecordingBuilder:
     skipped: dict[str, str] = field(default_factory=dict)
     members: dict[str, NDArray[Any]] = field(default_factory=dict)
     channels: int | Sequence[int] = MAX_CHANNELS
-    _added: zipfile.ZipFile = field(default_factory=lambda: zipfile.ZipFile(io.BytesIO(), "w"), repr=False)
+    _added: zipfile.ZipFile = field(default_factory=lambda: InMemory(io.BytesIO(), "w"), repr=False)
 
     def keep(self, kind: str, layer: str, epoch: float, pictures: NDArray[np.floating]) -> None:
         """Sample the channels of (N, C, H, W) or (O, I, H, W), note which, and store the tiles; 1-D has no H."""
