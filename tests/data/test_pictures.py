@@ -119,7 +119,8 @@ def test_every_making_of_a_picture_reads_alike(images: Tensor, tmp_path: Path, m
     photograph(images[7]).save(tmp_path / "plain.png")
     make(images[7]).save(tmp_path / f"other{suffix}", lossless=True)  # a word that WebP alone knows
     try:
-        Image.open(tmp_path / f"other{suffix}").load()
+        with Image.open(tmp_path / f"other{suffix}") as picture:
+            picture.load()
     except OSError as error:  # Pillow 12.3 and its own TIFF of YCbCr
         pytest.skip(f"Pillow {PIL.__version__} cannot read what it writes itself: {error}")
     difference = read_picture(tmp_path / "plain.png").int() - read_picture(tmp_path / f"other{suffix}").int()
