@@ -1,6 +1,6 @@
 """Walk through the course as a student does, in a real JupyterLab and Chromium, and say what was seen.
 
-    python scripts/walk_course.py [01 02 ...]      # about ten minutes; pictures of every explorer go to build/walk/
+    python scripts/walk_course.py [01 02 ...]      # about fifteen minutes; pictures of every explorer go to build/walk/
 
 The lab is cloned, and its notebooks are replaced by the students' version. Cell after cell is run; at each task the
 unsolved cell has to say so, then its solution is typed in. In the end every check has to say "Right", every slider is
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 from conftest import BROWSER_OPTIONS, start_lab  # noqa: E402 (the tests' own helpers)
 from playwright.sync_api import sync_playwright  # noqa: E402
-from test_own_picture import DROP, answer, forget, shirt  # noqa: E402
+from test_own_picture import DROP, answer, draw, forget, shirt  # noqa: E402
 
 from fmnist_lib.course.handout import make_handout  # noqa: E402
 from fmnist_lib.report.chromium import find_chromium  # noqa: E402
@@ -32,10 +32,7 @@ SECONDS = 600  # that a cell may take
 PICTURES = ROOT / "build" / "walk"
 # Cells far from the window are not in the page otherwise.
 SETTINGS = ("lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings", '{"windowingMode": "none"}')
-STATE = """n => {
-  const cell = document.querySelectorAll('.jp-CodeCell')[n];
-  return cell.querySelector('.jp-InputPrompt').innerText;
-}"""
+BAD = "[data-mime-type*=error], [data-mime-type*=stderr]"  # outputs that no cell should have
 # Moves every slider of one explorer to its end, its beginning and back; says which of them changed no picture.
 MOVE = """root => {
   const picture = () => [...root.querySelectorAll('.fmx-canvas')].map(it => it.toDataURL()).join();
@@ -90,22 +87,16 @@ def walk(opened: Opened, name: str) -> list[str]:
         is_task = cell.metadata.get("nbgrader", {}).get("solution", False)
         if is_task:
             tasks += 1
-            run_cell(page, number)
-            run_cell(page, number + 1)
-            if "NotYet" not in output_of(page, number + 1) and "NotImplementedError" not in output_of(page, number):
-                faults.append(f"task {tasks}: unsolved, it says {output_of(page, number + 1)[:200]!r}")
+            said = [opened.run_cell(number), opened.run_cell(number + 1)]
+            if "NotImplementedError" not in said[0] and "NotYet" not in said[1]:
+                faults.append(f"task {tasks}: unsolved, it says {said[1][:200]!r}")
             page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
             page.keyboard.press("Control+a")
             page.keyboard.insert_text(cell.source)
-        run_cell(page, number)
-        rights += output_of(page, number).startswith("Right")
-        if (
-            page.locator(".jp-CodeCell")
-            .nth(number)
-            .locator("[data-mime-type*=error], [data-mime-type*=stderr]")
-            .count()
-        ):
-            faults.append(f"cell {number}: {output_of(page, number)[-300:]}")
+        told = opened.run_cell(number)
+        rights += told.startswith("Right")
+        if page.locator(".jp-CodeCell").nth(number).locator(BAD).count():
+            faults.append(f"cell {number}: {told[-300:]}")
     if rights != tasks:
         faults.append(f"{tasks} tasks, and {rights} checks say Right")
     faults += look_at_explorers(page, name)
@@ -114,21 +105,6 @@ def walk(opened: Opened, name: str) -> list[str]:
     opened.save()
     print(f"{name}: {len(cells)} cells, {tasks} tasks, {page.locator('.fmx').count()} explorers", flush=True)
     return faults + opened.errors
-
-
-def run_cell(page: Any, number: int) -> None:
-    """Run one code cell, and wait until it is done."""
-    before = page.evaluate(STATE, number)
-    page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-    page.wait_for_function(f"([n, before]) => {{ const now = ({STATE})(n);"
-                           "return now !== before && /[0-9]/.test(now); }", arg=[number, before])  # fmt: skip
-    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
-
-
-def output_of(page: Any, number: int) -> str:
-    """What a code cell gave out, as text."""
-    return str(page.locator(".jp-CodeCell").nth(number).locator(".jp-Cell-outputArea").inner_text()).strip()
 
 
 def look_at_explorers(page: Any, name: str) -> list[str]:
@@ -149,18 +125,12 @@ def look_at_explorers(page: Any, name: str) -> list[str]:
 
 def try_own_picture(page: Any) -> list[str]:
     """Drop a picture and draw one; both have to be answered."""
-    canvas = page.locator(".own-picture canvas")
-    canvas.scroll_into_view_if_needed()
+    page.locator(".own-picture canvas").scroll_into_view_if_needed()
     page.evaluate(DROP, base64.b64encode(shirt()).decode())
     said = [answer(page)]
     page.locator(".own-picture").screenshot(path=PICTURES / "07-dropped.png")
     forget(page)
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 140, box["y"] + 60)
-    page.mouse.down()
-    for x, y in ((140, 220), (110, 220), (110, 60), (170, 60), (170, 220)):
-        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
-    page.mouse.up()
+    draw(page)
     said.append(answer(page))
     page.locator(".own-picture").screenshot(path=PICTURES / "07-drawn.png")
     return [f"a picture of one's own: {text[:200]!r}" for text in said if not re.search(r"\d %|\d%", text)]

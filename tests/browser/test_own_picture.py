@@ -68,8 +68,8 @@ def forget(page: Any) -> None:
     page.locator(".own-picture").get_by_role("button", name="Clear").click()
 
 
-def test_a_picture_is_drawn_with_the_mouse_and_answered(opened: Opened) -> None:
-    page = opened.page
+def draw(page: Any) -> None:
+    """Draw something filled with the mouse."""
     canvas = page.locator(".own-picture canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -78,6 +78,11 @@ def test_a_picture_is_drawn_with_the_mouse_and_answered(opened: Opened) -> None:
     for x, y in ((140, 220), (110, 220), (110, 60), (170, 60), (170, 220)):
         page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
     page.mouse.up()
+
+
+def test_a_picture_is_drawn_with_the_mouse_and_answered(opened: Opened) -> None:
+    page = opened.page
+    draw(page)
     assert "%" in answer(page)
     picture = page.locator(".own-picture-reply img")
     assert picture.evaluate("image => image.complete && image.naturalWidth") > 500
