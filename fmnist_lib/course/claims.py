@@ -19,10 +19,10 @@ class Verdicts:
 
     def __init__(self, *numbers: int) -> None:
         kept = read_claims(stored("benchmarks/claims.json"))
-        self.seeds = kept.seeds
-        self.claims = [claim for claim in kept.claims if not numbers or claim.number in numbers]
+        chosen = kept._replace(claims=[claim for claim in kept.claims if not numbers or claim.number in numbers])
+        self.seeds, self.claims = chosen
         self.rows = [row for claim in self.claims for row in list_parts(claim)]
-        self.is_complete = all(claim.verdict for claim in self.claims)
+        self.is_complete = chosen.are_judged
 
     def __repr__(self) -> str:
         return "\n".join(" | ".join(row) for row in self.rows) + f"\n{self.note}"
