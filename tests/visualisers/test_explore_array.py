@@ -72,3 +72,9 @@ def test_signs_outliers_and_holes_are_seen() -> None:
 def test_what_is_no_such_array_is_refused(array: object, sliders: object, reason: str) -> None:
     with pytest.raises(ExplorerError, match=reason):
         explore(array, sliders=sliders)  # type: ignore[arg-type]
+
+
+def test_of_a_picture_alone_nothing_is_numbered(tmp_path: Path) -> None:
+    explorer = explore(np.ones((4, 5)), name="mine")
+    assert ": 1 layer; at layer mine: values from 1 to 1" in str(explorer)
+    assert explorer.save_png(tmp_path / "mine.png").stat().st_size > 0

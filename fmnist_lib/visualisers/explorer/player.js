@@ -126,9 +126,8 @@ class Player {
 
   scaleNames() {
     const { epoch, channel } = this.namesOfAxes();
-    const names = { shared: epoch ? `shared over ${epoch}s` : "shared" };
-    if (epoch) names.epoch = `per ${epoch}`;
-    return { ...names, channel: `per ${channel}` };
+    const shared = epoch ? `shared over ${epoch}s` : "shared";
+    return { shared, epoch: `per ${epoch || "epoch"}`, channel: `per ${channel || "channel"}` };
   }
 
   makeRow(axis, move = (value) => this.move({ [axis]: value })) {

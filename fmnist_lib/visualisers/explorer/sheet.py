@@ -204,7 +204,7 @@ def labelled_frame(axes: Axes, position: Position, panel: int) -> Image.Image:
     here = [source.at("epoch", source.epochs[epoch]), f"scale: {position.scale}"]
     if position.kind not in PHOTO_KINDS:
         marked = source.at("channel", source.channels(position.kind, place.layer)[channel])
-        here.append(marked + (" marked" if position.view == "sheet" else ""))
+        here.append(f"{marked} marked" if marked and position.view == "sheet" else marked)
     told = ", ".join(filter(None, here))
     lines = [title(source, position.kind, place.layer, place.images[axes.indices(position)["image"]]), told]
     photo = None if position.kind in KERNEL_KINDS or not source.inputs.size else photo_of(axes, position, panel)

@@ -287,12 +287,12 @@ function describe(view, { one, layer, epoch, channel, image, notFinite, far }) {
   const some = `${number(one.least)} to ${number(one.most)}, mean ${number(facts.mean)}, ${zeros}`;
   const values = one.least || one.most || facts.finite < one.codes.length ? some : kind.zero || "all values are zero";
   const isRecorded = layer.recorded[epoch];
-  view.facts.textContent = `${name}: ${isRecorded ? values : "not recorded at this epoch"}`;
+  view.facts.textContent = [name, isRecorded ? values : "not recorded at this epoch"].filter(Boolean).join(": ");
   const outline = `${histogramPath(facts.bins)}M0,40h${BINS * 4}v.6h-${BINS * 4}z`;
   view.histogram.innerHTML =
     `<svg viewBox="0 0 ${BINS * 4} 41" preserveAspectRatio="none" role="img">` +
     `<path fill="currentColor" d="${outline}"/></svg>`;
-  view.histogram.firstChild.setAttribute("aria-label", `histogram of ${name}`); // a name is text, never markup
+  view.histogram.firstChild.setAttribute("aria-label", `histogram of ${name || kind.label}`); // a name is text, never markup
   view.warning.textContent = [
     listChannels("dead", "hatched", layer.dead[epoch], layer),
     listChannels("with values that are not finite", "magenta", isRecorded ? notFinite : [], layer),
