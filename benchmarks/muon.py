@@ -22,7 +22,7 @@ from torch.nn import functional
 from fmnist_lib import data, models
 from fmnist_lib.training import precision
 from fmnist_lib.training.devices import keep_memory
-from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrix
+from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrices
 from fmnist_lib.training.recipes import find_recipe
 
 MODELS = ("resnet18", "alexnet", "resnet34")
@@ -43,10 +43,10 @@ def make_passes(model: nn.Module, x: torch.Tensor, y: torch.Tensor, plan: precis
 
 def make_torch_muon(weights: list[nn.Parameter]) -> torch.optim.Muon:
     """torch's own over copies of the weights as matrices, with their gradients."""
-    matrices = [nn.Parameter(as_matrix(weight.detach()).clone()) for weight in weights]
+    matrices = [nn.Parameter(as_matrices([weight.detach()])[0]) for weight in weights]
     for matrix, weight in zip(matrices, weights, strict=True):
         assert weight.grad is not None
-        matrix.grad = as_matrix(weight.grad).clone()
+        matrix.grad = as_matrices([weight.grad])[0]
     return torch.optim.Muon(matrices, lr=1e-3, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS)
 
 

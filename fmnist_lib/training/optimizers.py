@@ -22,6 +22,7 @@ with held_back():
 
 # Coefficients and number of the steps of the quintic iteration, as cifar10-airbench has them; torch takes five steps.
 NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3
+MOST_STACKED = 2**16  # numbers in a filter; benchmarks/muon.py measures smaller and larger ones
 
 
 class FilterMuon(torch.optim.Optimizer):
@@ -44,44 +45,64 @@ class FilterMuon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> Any:
         """Move every weight that has a gradient. A closure, which torch's optimisers allow, is not called."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = self.find_update(weight, weight.grad, momentum=group["momentum"])
-                    weight.add_(as_filter(update, weight), alpha=-0.2 * group["lr"] * math.sqrt(max(update.shape)))
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if not weights:
+                continue
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            directions = self.find_directions(weights, momentum=group["momentum"])
+            for alike in stacks(weights):
+                updates = orthogonalise(as_matrices([directions[i] for i in alike]).to(self.dtype))
+                size = -0.2 * group["lr"] * math.sqrt(max(updates.shape[1:]))
+                moved = [weights[i] for i in alike]
+                torch._foreach_add_(moved, as_filters(updates, moved), alpha=size)
 
-    def find_update(self, weight: Tensor, gradient: Tensor, *, momentum: float) -> Tensor:
-        """The direction of a weight's next step, as a matrix."""
-        state = self.state[weight]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-        average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        return orthogonalise(as_matrix(gradient.lerp(average, momentum)).to(self.dtype))
-
-
-def as_matrix(weight: Tensor) -> Tensor:
-    """(O, I, height, width) -> (O, height * width * I), and (O, I) as it is."""
-    return weight.movedim(1, -1).flatten(1)
-
-
-def as_filter(matrix: Tensor, weight: Tensor) -> Tensor:
-    """The way back from `as_matrix(weight)`: (O, height * width * I) -> (O, I, height, width)."""
-    return matrix.reshape(weight.movedim(1, -1).shape).movedim(-1, 1)
+    def find_directions(self, weights: list[Tensor], *, momentum: float) -> tuple[Tensor, ...]:
+        """What each weight's step would be without Muon: its gradient, averaged over the steps."""
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        averages = [self.state[weight]["momentum_buffer"] for weight in weights]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, averages, momentum)
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """A matrix (O, I) with nearly the same singular vectors, whose singular values are all about 1.
+def stacks(weights: Sequence[Tensor]) -> list[list[int]]:
+    """Which weights are orthogonalised in one go, by their places: those of one shape.
 
-    By Newton-Schulz iteration, in the matrix's own dtype; the values end between about 0.5 and 1.2.
+    On a CPU large ones each go alone, since its products of single matrices are faster (benchmarks/muon.py).
+    """
+    places: dict[Any, list[int]] = {}
+    for i, weight in enumerate(weights):
+        is_alone = weight.device.type == "cpu" and weight.numel() > MOST_STACKED
+        places.setdefault(i if is_alone else (weight.shape, weight.device), []).append(i)
+    return list(places.values())
+
+
+def as_matrices(weights: Sequence[Tensor]) -> Tensor:
+    """Filters (O, I, height, width) or matrices (O, I) of one shape as a stack (M, O, height * width * I)."""
+    return torch.stack([weight.movedim(1, -1).flatten(1) for weight in weights])
+
+
+def as_filters(stack: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """The way back from `as_matrices(weights)`: each has its weight's shape and dtype."""
+    shape = weights[0].movedim(1, -1).shape
+    return [matrix.reshape(shape).movedim(-1, 1).to(weights[0].dtype) for matrix in stack]
+
+
+def orthogonalise(stack: Tensor) -> Tensor:
+    """Matrices (M, O, I) with nearly the same singular vectors, whose singular values are all about 1.
+
+    By Newton-Schulz iteration, in their own dtype; the values end between about 0.5 and 1.2.
     """
     a, b, c = NEWTON_SCHULZ
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix  # the smaller product of the two
-    x = x / x.norm().clamp(min=1e-7)
+    is_tall = stack.shape[1] > stack.shape[2]
+    x = stack.mT if is_tall else stack  # the smaller product of the two
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if is_tall else x
+        gram = torch.bmm(x, x.mT)  # where `@` would copy the transposed matrices
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if is_tall else x
 
 
 def make_optimizers(

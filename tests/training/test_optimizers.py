@@ -45,8 +45,29 @@ def test_muons_step_is_orthogonal(shape: tuple[int, ...]) -> None:
     weight = nn.Parameter(torch.zeros(shape))
     weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     optimizers.FilterMuon([weight], lr=1.0, weight_decay=0.0, momentum=0.95, dtype=torch.float32).step()
-    values = torch.linalg.svdvals(optimizers.as_matrix(weight.detach()))
+    values = torch.linalg.svdvals(optimizers.as_matrices([weight.detach()])[0])
     assert values.max() / values.min() < 2  # five Newton-Schulz steps bring them to 0.7 .. 1.2 of one value
+
+
+def test_filters_move_together_as_they_would_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one shape are orthogonalised in one go; one without a gradient stays where it is."""
+
+    def move(most: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(optimizers, "MOST_STACKED", most)
+        model = net()
+        give_gradients(model)
+        filters = [p for p in model.parameters() if p.ndim == 4]
+        filters[3].grad = None
+        assert len(optimizers.stacks(filters)) == (len(filters) if most == 0 else 3)
+        muon = optimizers.FilterMuon(filters, lr=0.1, weight_decay=0.01, momentum=0.95, dtype=torch.float32)
+        for _ in range(2):
+            muon.step()
+        return filters
+
+    together, alone = move(most=10**9), move(most=0)
+    assert torch.equal(together[3], [p for p in net().parameters() if p.ndim == 4][3])
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_muon_moves_all_matrices_but_the_last() -> None:
