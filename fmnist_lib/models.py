@@ -86,7 +86,8 @@ class ResNet(ViewableModel):
     """Four stages of blocks after a stem that by default keeps the resolution of the small images.
 
     `depths` and `widths` give the blocks and the channels of each stage; `block` is ResidualBlock or PlainBlock;
-    `stem_stride` 2 makes all maps half as high and wide, and a training step more than twice as fast.
+    `stem_stride` 2 makes all maps half as high and wide, and a training step more than twice as fast. With
+    `cosine_stem` the stem's filters begin as `start_as_cosines` says, and learn from there.
     """
 
     def __init__(
@@ -97,12 +98,15 @@ class ResNet(ViewableModel):
         block: type[PlainBlock] = ResidualBlock,
         kernel_size: int = 7,
         stem_stride: int = 1,
+        cosine_stem: bool = False,
         num_classes: int = NUM_CLASSES,
     ) -> None:
         super().__init__()
         if len(depths) != len(widths):
             raise ValueError(f"depths {tuple(depths)} and widths {tuple(widths)} must be of one length")
         stem = nn.Conv2d(1, widths[0], kernel_size, stride=stem_stride, padding=kernel_size // 2, bias=False)
+        if cosine_stem:
+            start_as_cosines(stem)
         self.stem = nn.Sequential(OrderedDict(conv=stem, norm=nn.BatchNorm2d(widths[0]), act=nn.ReLU()))
         places = (("stem.conv", "conv"), ("stem.act", "activation"))
         self.viewable = [Viewable(layer, kind, widths[0], stem_stride) for layer, kind in places]
@@ -124,6 +128,25 @@ class ResNet(ViewableModel):
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
         return self.head(self.flatten(self.pool(x)))
+
+
+@torch.no_grad()
+def start_as_cosines(conv: nn.Conv2d) -> None:
+    """Set filters on one channel to those of a cosine transform, each followed by its negative, low frequencies first.
+
+    Patches of images vary most along these and hardly together, as along their principal components, which Jordan 2024
+    (arXiv:2404.00498) computes from the images for the same purpose; the cosines need none (Ahmed, Natarajan and Rao
+    1974, "Discrete Cosine Transform"). ReLU keeps half of what a filter says, and its negative's the other half. Of
+    filters that are more than twice the K * K cosines the rest stay as they are.
+    """
+    size = conv.kernel_size[0]
+    places = (torch.arange(size) + 0.5) / size
+    waves = torch.stack([torch.cos(torch.pi * number * places) for number in range(size)])
+    waves /= waves.norm(dim=1, keepdim=True)
+    pairs = sorted(((i, j) for i in range(size) for j in range(size)), key=lambda pair: (sum(pair), max(pair), pair))
+    filters = [sign * torch.outer(waves[i], waves[j]) for i, j in pairs for sign in (1, -1)]
+    count = min(len(filters), len(conv.weight))
+    conv.weight[:count] = torch.stack(filters)[:count, None]
 
 
 def make_stage(block: type[PlainBlock], in_channels: int, channels: int, *, depth: int, stride: int) -> nn.Sequential:

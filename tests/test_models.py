@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmnist_lib import models
+from fmnist_lib import data, models
 from fmnist_lib.visualisers.hooks import capture
 
 NAMES = list(models.REGISTRY)
@@ -108,6 +108,31 @@ def test_each_activation_runs_once_and_not_in_place(model: models.ViewableModel)
     with capture(model, activations) as seen:
         model(torch.randn(1, 1, 28, 28))
     assert sorted(seen) == sorted(activations)
+
+
+@pytest.mark.parametrize(("width", "size"), [(16, 3), (18, 3), (24, 3), (7, 5)])
+def test_a_cosine_stem_begins_with_orthogonal_filters_and_their_negatives(width: int, size: int) -> None:
+    arguments = {"kernel_size": size, "widths": (width, 16, 16, 16)}
+    drawn = models.build_seeded("resnet18", 3, **arguments).state_dict()
+    made = models.build_seeded("resnet18", 3, cosine_stem=True, **arguments).state_dict()
+    ours, rest = made["stem.conv.weight"].flatten(1), drawn["stem.conv.weight"].flatten(1)
+    count = min(width, 2 * size**2)
+    waves, negatives = ours[:count:2], ours[1:count:2]
+    torch.testing.assert_close(waves @ waves.T, torch.eye(len(waves)), atol=1e-6, rtol=0)
+    assert torch.equal(negatives, -waves[: len(negatives)])
+    assert waves[0].std() < 1e-6  # the lowest frequency is the mean
+    assert torch.equal(ours[count:], rest[count:])
+    assert all(torch.equal(made[name], drawn[name]) for name in made if name != "stem.conv.weight")
+
+
+def test_patches_vary_along_cosines_and_hardly_together() -> None:
+    images = data.normalise(data.load("train", dataset="tiny")[0])
+    stem = models.build("resnet18", kernel_size=3, widths=(18, 16, 16, 16), cosine_stem=True).stem.conv
+    maps = nn.functional.conv2d(images, stem.weight[::2]).transpose(0, 1).flatten(1)
+    spread = maps.std(1)
+    assert spread[:3].min() > spread[3:].max()  # low frequencies first
+    together = torch.corrcoef(maps) - torch.eye(len(maps))
+    assert together.abs().max() < 0.2
 
 
 def test_no_bias_before_batch_norm(model: models.ViewableModel) -> None:
