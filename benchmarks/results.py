@@ -22,6 +22,7 @@ from fmnist_lib.models import count_parameters
 from fmnist_lib.runs import measure
 from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.runs.places import Site
+from fmnist_lib.training.recipes import find_recipe
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results.json"
@@ -104,7 +105,7 @@ def read_best() -> Figures:
             "seconds": round(run.seconds, 1),
             "parameters": count_parameters(run.model()),
             "teacher": run.recipe.teacher,
-            "instructions": run.environment.get("instructions"),  # older runs do not tell
+            "instructions": run.environment.get("instructions"),
         }
     test = measure.evaluate_runs(runs, "test", site=Site("cpu"))
     sums = {name: sum(figures[name] for figures in found.values()) for name in ("epochs", "seconds", "parameters")}
@@ -168,14 +169,26 @@ def make_block(figures: Figures) -> str:
             "Mean ± standard deviation over n seeds, and the median time; with mirror images, a prediction is the mean "
             "over an image and its mirror image; together means the mean of the networks' probabilities. "
             f"{notes_on(figures['best'], about)}"
-            f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. `sprint` takes "
+            f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. "
+            f"{notes_on_races(figures['earlier_race'], about)}`sprint` takes "
             f"1/{sprint['ratio']:.0f} or less of the time that the lab report's program takes to reach "
             f"{figures['goal']:.2%}, the accuracy in that report. It was run with {sprint['original_n']} seeds; "
             f"{sprint['original_got_there']} of them reached it within their five epochs, and for each that did not "
             "the time of all five is counted, though it would have needed longer. That program learns from all 60,000 "
-            "training images, ours from 55,000: 5,000 are held out for validation.",
+            "training images, ours from 55,000, of which `sprint` sees "
+            f"{find_recipe('sprint').images:,}: 5,000 are held out for validation.",
         ]
     )
+
+
+def notes_on_races(earlier: Mapping[str, Figures], machine: Figures) -> str:
+    """Which contestants ran in an earlier race, and on what if that was another machine; nothing without any."""
+    if not earlier:
+        return ""
+    kinds = {tuple(each[key] for key in ("processor", "cores", "torch")) for each in (*earlier.values(), machine)}
+    where = "the same kind of machine" if len(kinds) == 1 else "other machines (results.json)"
+    names = ", ".join(name.replace("/", " with ") for name in earlier)
+    return f"Of an earlier race on {where} are {names}. "
 
 
 def notes_on(best: Figures, race_machine: Figures) -> str:
@@ -184,7 +197,7 @@ def notes_on(best: Figures, race_machine: Figures) -> str:
     for network, row in best.items():
         if row.get("teacher"):
             notes.append(f"{network} of `best` also learned from {row['teacher']}, whose time is not counted.")
-        if row.get("instructions") != race_machine.get("instructions"):
+        if row.get("instructions") not in (None, race_machine.get("instructions")):  # older runs do not tell
             notes.append(f"{network} of `best` was trained on another processor ({row['instructions']}).")
     return "".join(f"{note} " for note in notes)
 
@@ -200,8 +213,10 @@ def main() -> None:
     sources = {name: read(name) for name in SOURCES}
     machines = {name: source["machine"] for name, source in sources.items()}  # those that measured; ours only adds up
     race = sources.pop("race")
+    here = race["machines"]["original"]  # which all are measured against
+    earlier = {name: machine for name, machine in race["machines"].items() if machine != here}
     figures = against_original(race["runs"]) | {"best": read_best()} | machine_and_memory(**sources)
-    figures["machines"] = machines
+    figures |= {"machines": machines, "earlier_race": earlier}
     write_result(RESULT, figures)
     print_table(("recipe", "network", "n", "test", "with flip", "time"), accuracy_rows(figures))
 
