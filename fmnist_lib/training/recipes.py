@@ -171,7 +171,7 @@ LATE_POOLING = {"kernel_sizes": [5, 3, 3, 3, 3], "pooled": [2, 3, 5], "pool_padd
 LATE_ALEXNET = WIDE_ALEXNET | {"norm_hidden": True, "widths": [16, 32, 64, 128, 192]} | LATE_POOLING
 TAUGHT = {"teacher": "resnet18-best", "teacher_share": 0.8, "label_smoothing": 0.0}  # whose answers are smooth
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
-    ("sprint", "alexnet"): {"overrides": {"norm": True}},
+    ("sprint", "alexnet"): {"images": 0, "overrides": {"norm": True}},  # which needs them all
     ("fast", "alexnet"): {"lr": 0.02, "overrides": WIDE_ALEXNET},
     ("fast", "resnet34"): DEEP,
     ("fast", "plain34"): DEEP,
