@@ -117,9 +117,8 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     before = json.loads(RESULT.read_text()) if options.only else {"runs": {}, "machines": {}}
     here = machine.describe(torch.device("cpu"))
-    runs: dict[str, list[dict[str, Any]]] = {name: before["runs"].get(name, []) for name in SEEDS}
-    machines = {name: here if name in chosen else before["machines"].get(name) for name in SEEDS}
-    runs |= {name: [] for name in chosen}
+    runs = {name: [] if name in chosen else before["runs"][name] for name in SEEDS}
+    machines = {name: here if name in chosen else before["machines"][name] for name in SEEDS}
     for name, seed in make_turns(chosen):
         runs[name].append(run_turn(name, seed))
         write_result(RESULT, {"runs": runs, "machines": machines})

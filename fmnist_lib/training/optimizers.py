@@ -22,7 +22,7 @@ with held_back():
 
 # Coefficients and number of the steps of the quintic iteration, as cifar10-airbench has them; torch takes five steps.
 NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3
-MOST_STACKED = 2**16  # numbers in a filter; benchmarks/muon.py measures smaller and larger ones
+MOST_STACKED = 2**16  # numbers in a filter: on a CPU a stack of larger ones is no faster, and slower in fp32
 
 
 class FilterMuon(torch.optim.Optimizer):
@@ -70,7 +70,7 @@ class FilterMuon(torch.optim.Optimizer):
 def stacks(weights: Sequence[Tensor]) -> list[list[int]]:
     """Which weights are orthogonalised in one go, by their places: those of one shape.
 
-    On a CPU large ones each go alone, since its products of single matrices are faster (benchmarks/muon.py).
+    On a CPU those of more than `MOST_STACKED` numbers each go alone.
     """
     places: dict[Any, list[int]] = {}
     for i, weight in enumerate(weights):

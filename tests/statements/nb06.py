@@ -49,17 +49,28 @@ def effect(changed: Row, chosen: Row) -> tuple[float, float]:
     return float(differences.mean()), float(t * differences.std(ddof=1) / len(differences) ** 0.5)
 
 
+def differing(one: Row, other: Row) -> list[str]:
+    """The fields in which two settings differ."""
+    names = {*one["fields"], *other["fields"]}
+    return [name for name in names if one["fields"].get(name, "") != other["fields"].get(name, "")]
+
+
+def ends(found: tuple[float, float]) -> tuple[float, float]:
+    """An effect's interval."""
+    mean, half = found
+    return mean - half, mean + half
+
+
 def changes() -> dict[tuple[str, str, str, int], tuple[float, float]]:
     """Of all pairs that differ in one field: its name, from, to, and the place of the first setting, to its effect."""
     rows, found = trials("sprint"), {}
     for place, before in enumerate(rows):
         for after in rows:
-            names = {*before["fields"], *after["fields"]}
-            one, other = before["fields"], after["fields"]
-            differing = [name for name in names if one.get(name, "") != other.get(name, "")]
-            if len(differing) == 1 and one.get(differing[0], "") < other.get(differing[0], ""):
-                name = differing[0]
-                found[name, one.get(name, ""), other.get(name, ""), place] = effect(after, before)
+            names = differing(before, after)
+            if len(names) == 1:
+                was, now = (row["fields"].get(names[0], "") for row in (before, after))
+                if was < now:
+                    found[names[0], was, now, place] = effect(after, before)
     return found
 
 
@@ -68,11 +79,11 @@ def decided() -> dict[tuple[str, str], float]:
     return {(key[0], key[2]): mean for key, (mean, half) in changes().items() if abs(mean) > half}
 
 
-def of_cosines() -> tuple[float, float]:
-    """The effect of a stem that begins with cosines, by ten seeds."""
+def cosines() -> tuple[Row, Row]:
+    """The setting that ten seeds ran with a stem of cosines, and without."""
     without, with_cosines = sorted(trials("sprint", TEN), key=lambda row: "cosine_stem" in row["fields"])
-    assert {*with_cosines["fields"]} - {*without["fields"]} == {"cosine_stem"}
-    return effect(with_cosines, without)
+    assert differing(without, with_cosines) == ["cosine_stem"]
+    return with_cosines, without
 
 
 def apart() -> list[float]:
@@ -88,12 +99,6 @@ def chosen() -> Row:
     return row
 
 
-def cost_of_cosines() -> float:
-    """How many times as long the epochs of those ten seeds took."""
-    without, with_cosines = sorted(trials("sprint", TEN), key=lambda row: "cosine_stem" in row["fields"])
-    return seconds(with_cosines) / seconds(without)
-
-
 def better() -> list[Row]:
     """The settings with a higher mean."""
     return [row for row in trials("sprint") if points(row).mean() > points(chosen()).mean() + 0.005]
@@ -106,12 +111,7 @@ def fastest_that_will_do() -> Row:
 
 def other_rates() -> list[Row]:
     """The settings that differ from the chosen one in the learning rate alone."""
-    rest = {key: value for key, value in chosen()["fields"].items() if key != "lr"}
-    return [
-        row
-        for row in trials("sprint")
-        if row["fields"] != chosen()["fields"] and {**row["fields"], "lr": ""} == {**rest, "lr": ""}
-    ]
+    return [row for row in trials("sprint") if differing(row, chosen()) == ["lr"]]
 
 
 def seconds(row: Row) -> float:
@@ -184,14 +184,8 @@ def differ_in_much_and_trials_in_one() -> bool:
     built = [ties.run_json(f"alexnet-{name}")["recipe"] for name in ("original", "fast", "best")]
     fields = [{**recipe, **recipe["overrides"]} for recipe in built]
     many = [sum(one.get(key) != other.get(key) for key in {*one, *other}) for one, other in combinations(fields, 2)]
-    without, with_norm = sorted((row["fields"] for row in trials("best")), key=len)
-    names = {*without, *with_norm}
     epochs = [recipe["epochs"] for recipe in built]
-    return (
-        epochs == [5, 12, 55]
-        and min(many) > 5
-        and {key for key in names if without.get(key) != with_norm.get(key)} == {"norm_hidden"}
-    )
+    return epochs == [5, 12, 55] and min(many) > 5 and differing(*trials("best")) == ["norm_hidden"]
 
 
 def library_defaults() -> bool:
@@ -226,20 +220,15 @@ def five_decided() -> bool:
     decided_ones = {key: mean for key, (mean, half) in changes().items() if abs(mean) > half}
     of_images = {key: mean for key, mean in decided_ones.items() if key[0] == "images"}
     [(wider, gain)] = [(key, mean) for key, mean in decided_ones.items() if key[0] != "images"]
-    narrow, wide = ([row for row in trials("sprint") if row["fields"].get("widths") == widths] for widths in wider[1:3])
-    [pair] = [
-        (one, other)
-        for one in narrow
-        for other in wide
-        if {**one["fields"], "widths": ""} == {**other["fields"], "widths": ""}
-    ]
+    narrow = trials("sprint")[wider[3]]
+    [wide] = [row for row in trials("sprint") if row["fields"] == narrow["fields"] | {"widths": wider[2]}]
     return (
         len(changes()) == 24
         and (len(decided_ones), len(of_images)) == (5, 4)
         and all((mean < 0) == (number_of(key[1]) > number_of(key[2])) for key, mean in of_images.items())
         and wider[:3] == ("widths", "[32, 64, 64, 64]", "[64, 64, 64, 64]")
         and round(gain, 1) == 0.7
-        and 1.4 < seconds(pair[1]) / seconds(pair[0]) < 1.6
+        and 1.4 < seconds(wide) / seconds(narrow) < 1.6
     )
 
 
@@ -289,10 +278,9 @@ TIES = [
         "Ten seeds decide what three could not: the stem of cosines brings 0.9 points, by its interval 0.6 to 1.3, and "
         "costs hardly any time.",
         lambda: (
-            round(of_cosines()[0], 1) == 0.9
-            and round(of_cosines()[0] - of_cosines()[1], 1) == 0.6
-            and round(of_cosines()[0] + of_cosines()[1], 1) == 1.3
-            and abs(cost_of_cosines() - 1) < 0.05
+            [round(end, 1) for end in ends(effect(*cosines()))] == [0.6, 1.3]
+            and round(effect(*cosines())[0], 1) == 0.9
+            and abs(seconds(cosines()[0]) / seconds(cosines()[1]) - 1) < 0.05
         ),
     ),
     Tie(
