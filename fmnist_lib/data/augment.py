@@ -1,6 +1,7 @@
 """Augmentation of a whole batch of bytes at once, drawn for each image on its own from an explicit generator.
 
-Letters: N images; images are uint8 (N, 1, 28, 28) and stay so. `benchmarks/loader.py` measures the cost.
+Letters: N images; images are uint8 (N, 1, 28, 28) and stay so. They may lie on any device: what is random is drawn on
+the CPU and sent to them, so that the bytes are the same everywhere. `benchmarks/loader.py` measures the cost.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ def make_augment(*, flip: bool = False, crop: int = 0, erase: float = 0.0) -> Au
     probability `erase`, in this order; None when all are off.
 
     It is called with images, generator and turns, int64 (N,): how often each image was seen before, plus a
-    random 0 or 1 that an image keeps.
+    random 0 or 1 that an image keeps. The generator is the CPU's, wherever images and turns lie.
     """
     if not (flip or crop or erase):
         return None
@@ -37,6 +38,13 @@ def make_augment(*, flip: bool = False, crop: int = 0, erase: float = 0.0) -> Au
     return augment
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Values from the CPU on a device. On CUDA neither waits for the other: they come from pinned memory."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:
     """The images with those that are `chosen`, bool (N,), mirrored left to right.
 
@@ -50,9 +58,9 @@ def random_crop(images: Tensor, generator: Generator, *, pixels: int) -> Tensor:
     """Each image shifted by -pixels to +pixels down and right, black coming in at the edges."""
     count, size = len(images), images.shape[2]
     padded = functional.pad(images, (pixels,) * 4)
-    top, left = torch.randint(0, 2 * pixels + 1, (2, count), generator=generator)
+    top, left = send(torch.randint(0, 2 * pixels + 1, (2, count), generator=generator), images.device)
     windows = padded[:, 0].unfold(1, size, 1).unfold(2, size, 1)  # a view: (N, shifts, shifts, 28, 28)
-    return windows[torch.arange(count), top, left].unsqueeze(1)
+    return windows[torch.arange(count, device=images.device), top, left].unsqueeze(1)
 
 
 def random_erase(images: Tensor, generator: Generator, *, probability: float) -> Tensor:
@@ -75,4 +83,5 @@ def random_erase(images: Tensor, generator: Generator, *, probability: float) ->
     rows = (pixel >= top[:, None]) & (pixel < (top + height)[:, None])
     columns = (pixel >= left[:, None]) & (pixel < (left + width)[:, None])
     noise = torch.randint(0, 256, images.shape, dtype=torch.uint8, generator=generator)
+    rows, columns, noise = (send(values, images.device) for values in (rows, columns, noise))
     return torch.where((rows[:, :, None] & columns[:, None, :])[:, None], noise, images)

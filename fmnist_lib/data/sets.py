@@ -6,7 +6,7 @@ Letters: N images; K classes; H and W are 28. Source of the set: Xiao, Rasul and
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmnist_lib.data.augment import Augment
+from fmnist_lib.data.augment import Augment, send
 from fmnist_lib.data.download import FULL, Contents, DataError, Expected, Files, Location, locate, name_folder, read_set
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -58,8 +58,9 @@ def normalise(images: Tensor) -> Tensor:
 class Batches:
     """Training and validation images in memory, given out in normalised batches; made by `batches`.
 
-    Every batch is images float32 (N, 1, H, W) and labels int64 (N,), on the CPU. With `answers`, class probabilities
-    float32 (2, N, K) for all training images and their mirror images, they take the labels' place in training.
+    Every batch is images float32 (N, 1, H, W) and labels int64 (N,), on the CPU or where `to` put them. With `answers`,
+    class probabilities float32 (2, N, K) for all training images and their mirror images, they take the labels' place
+    in training.
     """
 
     training: Pair
@@ -69,6 +70,16 @@ class Batches:
     augment: Augment | None = None
     limit: int = 0
     answers: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batches":
+        """The same batches, made and handed out on a device, to which all images go once.
+
+        They are the same bytes in the same order as on the CPU; what `normalise` makes of them may differ in the last
+        bit.
+        """
+        training, validation = ((x.to(device), y.to(device)) for x, y in (self.training, self.validation))
+        answers = None if self.answers is None else self.answers.to(device)
+        return replace(self, training=training, validation=validation, answers=answers)
 
     @property
     def num_images(self) -> int:
@@ -95,8 +106,9 @@ class Batches:
         generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
         coins = torch.randint(0, 2, (len(labels),), generator=torch.Generator().manual_seed(_mix(self.seed, 0)))
         order = torch.randperm(len(labels), generator=generator)[: self.num_images]
-        for rows in order.split(self.batch_size):
-            x, turns = images[rows], coins[rows] + epoch
+        order, all_turns = (send(values, images.device) for values in (order, coins[order] + epoch))
+        for rows, turns in zip(order.split(self.batch_size), all_turns.split(self.batch_size), strict=True):
+            x = images[rows]
             if self.augment is not None:
                 x = self.augment(x, generator, turns)
             yield normalise(x), labels[rows] if self.answers is None else self.answers[turns % 2, rows]
@@ -117,9 +129,9 @@ def batches(
 ) -> Batches:
     """Batches of a set for training. `augment(images, generator, turns)` gets bytes (N, 1, H, W), returns as many.
 
-    All its randomness has to come from the generator it is handed; turns, int64 (N,), is the epoch plus a random
-    0 or 1 that each image keeps, for what alternates. An epoch has `limit` images, drawn anew each time, or all.
-    Raises DataError.
+    All its randomness has to come from the generator it is handed, which is the CPU's; turns, int64 (N,), is the epoch
+    plus a random 0 or 1 that each image keeps, for what alternates. An epoch has `limit` images, drawn anew each time,
+    or all. Raises DataError.
     """
     _check_batch_size(batch_size)
     if seed < 0:

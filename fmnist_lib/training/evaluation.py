@@ -67,28 +67,21 @@ class Ensemble(nn.Module):
         return logs.logsumexp(0) - math.log(len(self.members))
 
 
-class Tally:
-    """What is added up over the batches: losses, and how often each class was taken for each."""
-
-    def __init__(self) -> None:
-        self.loss = torch.zeros((), dtype=torch.float64)
-        self.counts = torch.zeros(1, dtype=torch.int64)  # as long as there are pairs of classes, from the first batch
-        self.certainty = torch.zeros(2 * BINS, dtype=torch.int64)
-
-    def add(self, logits: Tensor, y: Tensor) -> None:
-        """The scores (N, K) of one more batch."""
-        logits, num_classes = logits.cpu(), logits.shape[1]
-        self.loss += functional.cross_entropy(logits.double(), y, reduction="sum")
-        self.counts = self.counts + (y * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2)
+def tally(batches: Iterable[tuple[Tensor, Tensor]], world: World) -> Evaluation:
+    """What scores (N, K) and labels say over all batches and ranks, added up on the CPU."""
+    loss = torch.zeros((), dtype=torch.float64)
+    counts = torch.zeros(1, dtype=torch.int64)  # as long as there are pairs of classes, from the first batch
+    certainty = torch.zeros(2 * BINS, dtype=torch.int64)
+    for logits, y in batches:
+        logits, y, num_classes = logits.cpu(), y.cpu(), logits.shape[1]
+        loss += functional.cross_entropy(logits.double(), y, reduction="sum")
+        counts = counts + (y * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2)
         bins = (logits.double().softmax(1).amax(1) * BINS).long().clamp(max=BINS - 1)
-        self.certainty += (2 * bins + (logits.argmax(1) == y)).bincount(minlength=2 * BINS)
-
-    def conclude(self, world: World) -> Evaluation:
-        """The result over all ranks."""
-        counts, loss = world.sum(self.counts), world.sum(self.loss)
-        num_classes = math.isqrt(len(counts))
-        certainty = world.sum(self.certainty).reshape(BINS, 2)
-        return Evaluation(loss.item() / int(counts.sum()), counts.reshape(num_classes, num_classes), certainty)
+        certainty += (2 * bins + (logits.argmax(1) == y)).bincount(minlength=2 * BINS)
+    counts, loss, certainty = world.sum(counts), world.sum(loss), world.sum(certainty)
+    num_classes = math.isqrt(len(counts))
+    confusion = counts.reshape(num_classes, num_classes)
+    return Evaluation(loss.item() / int(counts.sum()), confusion, certainty.reshape(BINS, 2))
 
 
 def evaluate(
@@ -109,18 +102,18 @@ def evaluate(
     place = world.place(device)
     layout = memory_format(place)
     model.to(place).to(memory_format=layout)  # as in training, where it is faster
-    plain, flipped = Tally(), Tally()
+    plain, flipped = [], []  # scores and labels, which stay on the device until the last batch: it need not wait
     with evaluation_mode(model), torch.inference_mode():
         for x, y in batches:
             shard = world.shard(x, y)
             x, y = shard.x.to(place, memory_format=layout), shard.y[: shard.num_images]
             logits = model(x).float()
-            plain.add(logits[: shard.num_images], y)
+            plain.append((logits[: shard.num_images], y))
             if flip:
                 both = (logits + model(x.flip(3)).float()) / 2
-                flipped.add(both[: shard.num_images], y)
-    result = plain.conclude(world)
-    return replace(result, flipped=flipped.conclude(world)) if flip else result
+                flipped.append((both[: shard.num_images], y))
+        result = tally(plain, world)
+        return replace(result, flipped=tally(flipped, world)) if flip else result
 
 
 @contextmanager

@@ -50,6 +50,9 @@ class HasBatches(Protocol):
     def val(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The validation batches (x, y)."""
 
+    def to(self, device: torch.device) -> "HasBatches":
+        """The same batches, handed out on a device."""
+
 
 @dataclass
 class History:
@@ -118,6 +121,7 @@ def fit(
     """
     keep_memory()
     training = start(model, batches, recipe, device=world.place(device), resume=resume, world=world)
+    batches = put_on(training.device, batches)
     if resume is None:
         notify(on_epoch, training)
     for epoch in range(training.epoch + 1, recipe.epochs + 1):
@@ -270,6 +274,22 @@ def trusted_device(
         raise TrainingError(f"{fault}: choose --device cpu")
     warnings.warn(LabWarning(f"{fault}: training on the CPU"), stacklevel=2)
     return torch.device("cpu")
+
+
+def put_on(device: torch.device, batches: HasBatches) -> HasBatches:
+    """The batches as a GPU makes them itself, if its first one is as the CPU's; else, with a warning, as they are.
+
+    The images need not be sent at every step then, which would make CPU and GPU wait for each other. On MPS, whose
+    kernels have been wrong before, the CPU makes them.
+    """
+    if device.type != "cuda":
+        return batches
+    made = batches.to(device)
+    pairs = zip(next(batches.train(1)), next(made.train(1)), strict=True)
+    if all(torch.allclose(here, there.cpu(), atol=1e-4) for here, there in pairs):
+        return made
+    warnings.warn(LabWarning(f"{device} makes other batches than the CPU: the CPU makes them"), stacklevel=2)
+    return batches
 
 
 def refuse_failing(model: nn.Module, x: Tensor, y: Tensor, batches: HasBatches, *, world: World) -> None:

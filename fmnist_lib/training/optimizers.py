@@ -173,11 +173,13 @@ def make_average(model: nn.Module, *, decay: float) -> AveragedModel:
     The decay rises to `decay` with the number of updates, so that the first weights are soon forgotten.
     """
 
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        now = min(decay, (1 + float(count)) / (10 + float(count)))
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor | int) -> None:
+        count = float(averaged.n_averaged)  # lies on the CPU; what torch hands over has to be asked of the device
+        now = min(decay, (1 + count) / (10 + count))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(list(averages), list(values), 1 - now)
         else:
             torch._foreach_copy_(list(averages), list(values))  # batch norm's count of batches
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    averaged = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    return averaged
