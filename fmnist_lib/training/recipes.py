@@ -163,12 +163,12 @@ RECIPES = {
     ),
 }
 DEEP = {"epochs": 6, "lr": 0.02, "ema": 0.997, "crop": 0}  # an epoch takes twice as long; few need no crop
-WIDE_ALEXNET = {"norm": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
+# Without batch norm there, most of the last hidden units die: notebooks/06_tuning.ipynb counts them.
+WIDE_ALEXNET = {"norm": True, "norm_hidden": True, "widths": [32, 96, 192, 192, 192], "hidden": 256, "dropout": 0.3}
 DEEP_AND_WIDE = {"epochs": 45, "lr": 0.03, "overrides": {"kernel_size": 3, "widths": [32, 64, 96, 176]}}
 # AlexNet's own second convolution sees maps of 27x27: here it does, too, when no pooling comes before it.
 LATE_POOLING = {"kernel_sizes": [5, 3, 3, 3, 3], "pooled": [2, 3, 5], "pool_padding": 1}
-# Without batch norm there, most of the last hidden units die: notebooks/06_tuning.ipynb counts them.
-LATE_ALEXNET = WIDE_ALEXNET | {"norm_hidden": True, "widths": [16, 32, 64, 128, 192]} | LATE_POOLING
+LATE_ALEXNET = WIDE_ALEXNET | {"widths": [16, 32, 64, 128, 192]} | LATE_POOLING
 TAUGHT = {"teacher": "resnet18-best", "teacher_share": 0.8, "label_smoothing": 0.0}  # whose answers are smooth
 VARIANTS: dict[tuple[str, str], dict[str, Any]] = {  # what a recipe has otherwise for a model
     ("sprint", "alexnet"): {"images": 0, "overrides": {"norm": True}},  # which needs them all
