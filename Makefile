@@ -43,7 +43,7 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 
 bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (five hours, on an idle machine)
 	@scripts/install_browser.sh
-	@for name in recorder explorer watching loader muon roofline profile_step views scaling "scaling --page" race results "results --page" claims; do \
+	@for name in recorder explorer watching loader muon roofline profile_step views units scaling "scaling --page" race results "results --page" claims; do \
 	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done
 
 faults: $(VENV)/.dev ## try to break all that docs/promises.md promises (20 minutes); FRESH=1 tries what was tried, too

@@ -33,7 +33,7 @@ def train_and_watch(model_name: str, recipe: Recipe | str = "original", **option
     watch = Watch(options.get("data_folder"))
     run = train_or_load(model_name, recipe, **options, observers=[watch.step], on_epoch=[watch.epoch])
     if not watch.saw_all:
-        watch.show(Recording.load(Path(run.path) / "recording.npz"), run.model())
+        watch.show(run.recording(), run.model())
     return run
 
 

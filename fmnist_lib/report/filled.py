@@ -162,7 +162,7 @@ def open_chapter(run: Run, story: Story) -> Chapter:
         chapter.name += f" ({run.recipe.name})"
     if not run.is_finished or chapter.test is None:
         story.note("unfinished", chapter.key, unfinished(run))
-    recording = story.attempt("unrecorded", chapter.key, lambda: Recording.load(run.path / "recording.npz"))
+    recording = story.attempt("unrecorded", chapter.key, run.recording)
     if recording is not None:
         chapter.recording = recording
         chapter.kernels = story.attempt("unrecorded", chapter.key, lambda: measured.see_kernels(recording))

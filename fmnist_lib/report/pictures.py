@@ -19,7 +19,7 @@ from fmnist_lib import data
 from fmnist_lib.errors import LabError
 from fmnist_lib.files import write_atomically
 from fmnist_lib.report.measured import matching_layers
-from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.checkpoint import RECORDING, Run
 from fmnist_lib.visualisers import figures, plots
 from fmnist_lib.visualisers.recording import Recording, sample
 
@@ -125,7 +125,7 @@ def picture_run(run: Run, recording: Recording | None, *, name: str, language: s
         classes = [words(language).get(each, each) for each in data.CLASSES]
         found.append(Picture(f"{stem}-confusion", told, partial(plots.confusion, matrix, classes, title=title)))
     if recording is not None:
-        path = (run.path / "recording.npz",)
+        path = (run.path / RECORDING,)
         draws = {kind: partial(before_and_after, recording, kind, name=name) for kind in KINDS}
         found += [Picture(f"{stem}-{kind}", path, draw) for kind, draw in draws.items()]
     return found
@@ -133,7 +133,7 @@ def picture_run(run: Run, recording: Recording | None, *, name: str, language: s
 
 def picture_pair(runs: Mapping[str, Run], recordings: Mapping[str, Recording]) -> list[Picture]:
     """Kernels, gradients and maps of two runs side by side."""
-    paths = tuple(run.path / "recording.npz" for run in runs.values())
+    paths = tuple(run.path / RECORDING for run in runs.values())
     stem = "-and-".join(run.path.name for run in runs.values())
     return [Picture(f"{stem}-{kind}", paths, partial(side_by_side, recordings, kind)) for kind in KINDS]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from fmnist_lib.errors import LabError
 from fmnist_lib.report import markdown
 from fmnist_lib.report.pages import Chapter
+from fmnist_lib.runs.checkpoint import Run
 from fmnist_lib.visualisers import figures
 from fmnist_lib.visualisers.explorer import Explorer, compare
 from fmnist_lib.visualisers.recording import Recording, sample
@@ -44,7 +45,7 @@ def make_player(found: re.Match[str], checkpoints: Path) -> str | None:
     kind = found["kind"] or found["what"].replace("feature_maps", "maps")
     names = found["runs"].split("-and-") if found["runs"] else [found["run"]]
     try:
-        recordings = [Recording.load(checkpoints / name / "recording.npz") for name in names]
+        recordings = [Run.load(checkpoints / name).recording() for name in names]
         epoch = int(found["epoch"] or recordings[0].epochs[-1])
         views = [view(each, kind, epoch) for each in recordings]
         if len(views) == 1:

@@ -229,6 +229,12 @@ GAPS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda home: (home / "checkpoints" / "resnet34-original" / "recording.npz").write_bytes(b"PK"),
         "damaged", "没有可读取的训练记录",
     ),
+    "another run's recording": (
+        lambda home: (home / "checkpoints" / "resnet34-original" / "recording.npz").write_bytes(
+            (home / "checkpoints" / "resnet18-original" / "recording.npz").read_bytes()
+        ),
+        "belongs to another training", "没有可读取的训练记录",
+    ),
 }  # fmt: skip
 
 
