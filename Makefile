@@ -41,7 +41,7 @@ test: $(VENV)/.dev ## check style and types, run all tests and every notebook
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (five hours, on an idle machine)
+bench: $(VENV)/.dev ## measure all anew, write benchmarks/*.json (five and a half hours, on an idle machine)
 	@scripts/install_browser.sh
 	@for name in recorder explorer watching loader muon roofline profile_step views units scaling "scaling --page" race results "results --page" claims; do \
 	  set -- $$name; echo "benchmarks/$$1.py $$2"; $(BIN)/python benchmarks/$$1.py $$2 || exit; done

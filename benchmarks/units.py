@@ -42,7 +42,7 @@ def count_dead(entry: Entry, images: Tensor) -> dict[str, Any]:
     """Setting and seed of a run, its validation accuracy, and by layer how many channels or units are dead."""
     folder = TRIALS.with_suffix("")
     row = run_entry(entry, folder=folder, test=False, site=Site())  # trained only where it is not there yet
-    model = Run.load(folder / entry.folder).model().eval()
+    model = Run.load(folder / entry.folder).model()
     with torch.no_grad(), capture(model, LAYERS) as seen:
         model(images)
     return {

@@ -16,7 +16,7 @@ from fmnist_lib.checking.findings import Finding
 from fmnist_lib.checking.handed_out import fingerprint, handed_out
 from fmnist_lib.errors import LabError
 from fmnist_lib.runs import measure, storage
-from fmnist_lib.runs.checkpoint import Run
+from fmnist_lib.runs.checkpoint import RECORDING, Run
 from fmnist_lib.runs.places import Site
 from fmnist_lib.visualisers.recording import Recording
 
@@ -200,7 +200,7 @@ def check_recording(work: Work, weights: dict[str, Tensor]) -> None:
     """Whether the recording begins with the run's seed and ends with the run's weights."""
     run = work.run
     assert run is not None
-    if not (work.path / "recording.npz").exists():
+    if not (work.path / RECORDING).exists():
         return work.say("recording", "amber", "there is none")
     try:
         recording = run.recording()

@@ -4,10 +4,11 @@ What would make a CPU wait for a GPU, asking for a number, is an error there. Wh
 tensors of two places or an image sent at every step, is counted.
 """
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,17 +58,6 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.optim, name, lambda *args, fused, plain=plain, **kwargs: plain(*args, **kwargs))
 
 
-def few_steps(batches: Any) -> Any:
-    """The same batches, but for all after the first few of an epoch."""
-    whole = type(batches).train
-
-    class Few(type(batches)):
-        def train(self, epoch: int) -> Iterator[data.Pair]:
-            yield from (pair for _, pair in zip(range(STEPS), whole(self, epoch), strict=False))
-
-    return Few(**vars(batches))
-
-
 def start(model_name: str, recipe: Recipe, batches: loop.HasBatches) -> loop.Training:
     """A training on meta, before its first step."""
     model = models.build_seeded(model_name, 0, **recipe.overrides).to(META)
@@ -83,11 +73,12 @@ def test_no_step_asks_the_device_for_a_number(
     recipe = replace(find_recipe(recipe_name, model_name), dataset="tiny", images=0, batch_size=16)
     answers = torch.rand(2, 400, 10)
     monkeypatch.setattr(launch, "ask_teacher", lambda *args, **kwargs: answers)
-    batches = few_steps(launch.make_batches(Run(Path(), model_name, recipe, 0)).to(META))
+    batches = launch.make_batches(Run(Path(), model_name, recipe, 0)).to(META)
+    few = SimpleNamespace(train=lambda epoch: islice(batches.train(epoch), STEPS))
     training = start(model_name, recipe, batches)
     monkeypatch.setattr(loop.Meter, "conclude", lambda meter: {})  # an epoch's end does ask
     with Watch() as seen:
-        loop.train_epoch(training, batches, [])
+        loop.train_epoch(training, few, [])
     assert training.step == STEPS
     assert not seen.mixed
     # Once an epoch order and turns, and at each step what was drawn for its images: places, and erasing's noise.
