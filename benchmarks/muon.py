@@ -4,7 +4,8 @@
 
 The networks of recipe fast at its batch size, in the precision that `precision.make_plan` finds here. Our FilterMuon in
 fp32 and in bf16 and torch.optim.Muon, which always computes in bf16, move the same weights by the same gradients, in
-turns.
+turns. Then filters of one size alone, orthogonalised as a stack and one by one: from which size on a stack does not
+pay, which is what `MOST_STACKED` says.
 """
 
 import argparse
@@ -22,10 +23,12 @@ from torch.nn import functional
 from fmnist_lib import data, models
 from fmnist_lib.training import precision
 from fmnist_lib.training.devices import keep_memory
-from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrices
+from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrices, orthogonalise
 from fmnist_lib.training.recipes import find_recipe
 
 MODELS = ("resnet18", "alexnet", "resnet34")
+CHANNELS = (16, 32, 64, 128, 256)  # in and out, of the filters that are stacked: 3x3, so 2,304 to 589,824 numbers
+STACKED = 4  # a stage of ResNet-18 has so many of one size, or one less
 RESULT = Path(__file__).with_suffix(".json")
 
 
@@ -86,8 +89,22 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
     }
 
 
+def measure_stack(channels: int, dtype: torch.dtype, *, turns: int) -> dict[str, Any]:
+    """Milliseconds for a stack of filters, and for the same one by one, in turns."""
+    stack = torch.randn(STACKED, channels, 9 * channels, generator=torch.Generator().manual_seed(0)).to(dtype)
+    runs = {"together": lambda: orthogonalise(stack), "one by one": lambda: [*map(orthogonalise, stack.split(1))]}
+    times = take_turns({how: partial(seconds, run) for how, run in runs.items()}, turns)
+    ratios = [together / alone for together, alone in zip(*times.values(), strict=True)]
+    return {
+        "numbers": 9 * channels**2,
+        "dtype": str(dtype).removeprefix("torch."),
+        "ms": {how: spread([1e3 * value for value in values], digits=3) for how, values in times.items()},
+        "together_by_one_by_one": spread(ratios, digits=2),
+    }
+
+
 def main() -> None:
-    """Measure each network, write and print."""
+    """Measure each network and each size of filter, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--dataset", choices=list(data.VALIDATION), default="full")
@@ -95,13 +112,17 @@ def main() -> None:
     options = parser.parse_args()
     keep_memory()
     figures = {name: measure(name, turns=options.turns, dataset=options.dataset) for name in MODELS}
-    write_result(options.out, {"networks": figures})
+    dtypes = (torch.float32, torch.bfloat16)
+    stacks = [measure_stack(size, dtype, turns=10 * options.turns) for dtype in dtypes for size in CHANNELS]
+    write_result(options.out, {"networks": figures, "stacks": stacks})
     rows = [
         (name, what, row["ms"]["median"], row["share_of_passes"])
         for name, figure in figures.items()
         for what, row in figure["times"].items()
     ]
     print_table(("network", "what", "ms", "share of forward and backward"), rows)
+    ratios = [(row["dtype"], row["numbers"], row["together_by_one_by_one"]["median"]) for row in stacks]
+    print_table(("filters in", "numbers in each", "time of a stack, by that of one by one"), ratios)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def draw(race: Races) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("training time on two CPU cores, seconds (logarithmic)")
     axes.set_ylabel("accuracy on the test set")
-    axes.set_ylim(bottom=0.84)
+    axes.margins(y=0.12)
     axes.set_xticks(SECONDS, map(str, SECONDS))
     axes.minorticks_off()
     show_percent(axes.yaxis)

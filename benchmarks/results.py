@@ -172,9 +172,9 @@ def make_block(figures: Figures) -> str:
             f"{about['processor']}, {about['cores']} cores, torch {about['torch']}. "
             f"{notes_on_races(figures['earlier_race'], about)}`sprint` takes "
             f"1/{sprint['ratio']:.0f} or less of the time that the lab report's program takes to reach "
-            f"{figures['goal']:.2%}, the accuracy in that report. It was run with {sprint['original_n']} seeds; "
-            f"{sprint['original_got_there']} of them reached it within their five epochs, and for each that did not "
-            "the time of all five is counted, though it would have needed longer. That program learns from all 60,000 "
+            f"{figures['goal']:.2%}, the accuracy in that report. That program was run with {sprint['original_n']} "
+            f"seeds; {sprint['original_got_there']} of them reached it within their five epochs, and for each that did "
+            "not the time of all five is counted, though it would have needed longer. It learns from all 60,000 "
             "training images, ours from 55,000, of which `sprint` sees "
             f"{find_recipe('sprint').images:,}: 5,000 are held out for validation.",
         ]

@@ -32,6 +32,18 @@ def test_the_race_is_drawn_with_every_contestant() -> None:
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(race.LABELS.values())
 
 
+def test_the_race_shows_every_run_however_slow_or_bad() -> None:
+    runs = json.loads((BENCHMARKS / "race.json").read_text())["runs"]
+    runs["sprint/resnet18"] += [run | {"test_accuracy": 0.5, "seconds": 4000} for run in runs["sprint/resnet18"]]
+    axes = race.draw(runs).axes[0]
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    dots = [line.get_xydata() for line in axes.lines if line.get_marker() in race.MARKERS]
+    assert sum(map(len, dots)) == sum(len(run.get("epochs", [run])) for run in runs["original"]) + sum(
+        len(each) for name, each in runs.items() if name != "original"
+    )
+    assert all(left < x < right and bottom < y < top for points in dots for x, y in points)
+
+
 def test_a_rank_that_is_timed_runs() -> None:
     command = [sys.executable, str(BENCHMARKS / "scaling_rank.py"), "resnet18", "--batch", "32", "--steps", "2"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

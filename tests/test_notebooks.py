@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from fmnist_lib.report.running import digest_measured
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -61,6 +63,16 @@ def test_no_errors_no_warnings_no_widget_state(notebook: nbformat.NotebookNode) 
             assert output.output_type != "error"
             assert output.get("name") != "stderr", output.get("text")
             assert WIDGET_VIEW not in output.get("data", {})
+
+
+def test_it_shows_what_the_benchmarks_measured_last(notebook: nbformat.NotebookNode) -> None:
+    """Once a race was run anew, and a picture of the one before stayed."""
+    assert notebook.metadata.get("measured", {}) == digest_measured(notebook), "run it anew: make notebooks"
+
+
+def test_no_axis_ends_at_a_number_in_the_code(notebook: nbformat.NotebookNode) -> None:
+    """Once runs became faster than the axis began, and were not in the picture."""
+    assert [cell.source for cell in code_cells(notebook) if re.search(r"[xy]lim\b", cell.source)] == []
 
 
 def test_a_text_with_code_in_it(notebook: nbformat.NotebookNode) -> None:

@@ -173,9 +173,9 @@ def describe_figures(notebook: NotebookNode, words: str) -> None:
             if "image/png" in output.get("data", {}):
                 text = output.data.get("text/plain", "")
                 shown = text if text and not text.startswith("<") else f"{words.format(heading=heading)}: {before}"
-                output.metadata.setdefault("image/png", {}).setdefault("alt", plain(shown))
+                output.metadata.setdefault("image/png", {}).setdefault("alt", without_markup(shown))
 
 
-def plain(text: str) -> str:
+def without_markup(text: str) -> str:
     """A Markdown line as it is read aloud."""
     return "".join(letter for letter in text if letter not in "*`_#")[:300]

@@ -241,7 +241,7 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
         if picture(name) is None and not any(gap.of.startswith(f"{language}/{name}") for gap in story.gaps):
             story.note("undrawn", f"{language}/{name}", "it is not there; `make report` draws it")
     return {
-        "details": {name: plain(value) for name, value in asdict(details).items() if isinstance(value, str)},
+        "details": {name: escaped(value) for name, value in asdict(details).items() if isinstance(value, str)},
         "chapters": story.chapters,
         "tested": [chapter for chapter in story.chapters if chapter.test],
         "gaps": story.gaps,
@@ -282,7 +282,7 @@ def report_facts(home: Path, details: Details, story: Story, *, language: str) -
     }
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as Markdown and HTML show it as it stands, in a table, too: no sign of it means anything."""
     return "".join(f"&#{ord(sign)};" if sign in string.punctuation else sign for sign in text)
 

@@ -1,6 +1,8 @@
 """A notebook run from a fresh kernel, and stripped of what only a live kernel understands."""
 
 import os
+import re
+from hashlib import sha256
 from pathlib import Path
 
 from nbclient import NotebookClient
@@ -9,14 +11,16 @@ from nbformat import NotebookNode
 
 from fmnist_lib.notebooks import read_notebook
 from fmnist_lib.report.details import ReportError
+from fmnist_lib.runs.places import stored
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+MEASURED = re.compile(r'stored\("(benchmarks/[^"]+)"\)')  # how a cell names a file that a benchmark wrote
 CELL_SECONDS = 3600  # a cell may train a network
 KERNEL_OPTIONS = ["--log-level=ERROR"]  # else every kernel warns that it talks over TCP on this machine
 
 
 def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
-    """A notebook run from a fresh kernel, in a copy, without widget state.
+    """A notebook run from a fresh kernel, in a copy, without widget state; its metadata say what it has read.
 
     Raises NotebookError, and ReportError naming the cell.
     """
@@ -37,7 +41,15 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
         ) from error
     except (DeadKernelError, TimeoutError) as error:
         raise ReportError(f"{path.name} stopped: {error}. Run it in JupyterLab to see more") from error
+    if measured := digest_measured(notebook):
+        notebook.metadata["measured"] = measured
     return strip(notebook)
+
+
+def digest_measured(notebook: NotebookNode) -> dict[str, str]:
+    """SHA-256 of each benchmark's file that the cells read: by them a test sees that a notebook shows an older one."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return {name: sha256(stored(name).read_bytes()).hexdigest() for name in sorted({*MEASURED.findall(code)})}
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:

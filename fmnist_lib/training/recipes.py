@@ -61,7 +61,7 @@ class Recipe:
         for each in fields(self):
             value = getattr(self, each.name)
             try:
-                object.__setattr__(self, each.name, plain(value, each.type))
+                object.__setattr__(self, each.name, as_json(value, each.type))
             except (TypeError, ValueError, OverflowError) as error:
                 raise BadRecipe(f"recipe {self.name!r:.100}: {each.name} is {str(value)[:100]!r}: {error}") from error
         if max(self.epochs, self.batch_size, self.images) >= MOST:
@@ -93,7 +93,7 @@ class Recipe:
 NUMBERS = {int: Integral, float: Real, bool: Integral}
 
 
-def plain(value: Any, kind: Any) -> Any:
+def as_json(value: Any, kind: Any) -> Any:
     """A field's value as JSON keeps it: numpy's numbers as Python's, tuples as lists. Raises TypeError, ValueError."""
     if kind in NUMBERS and isinstance(value, NUMBERS[kind]) and (kind is bool or not isinstance(value, bool)):
         return value if type(value) in (int, kind) and kind is not bool else kind(value)

@@ -44,7 +44,7 @@ def weight_sheet(recording: Recording, kind: str, epoch: float) -> Figure:
         colours = find_scale([values]) if kind == "gradients" else scale(recording, kind, layer)
         shown = values[:MOST_TILES] if rows else values
         label, pictures = pick_input(recording.layers[kind][layer], shown)
-        rows.append(plots.signed_row(f"{plain(layer)}: {label}", pictures, limit=colours.limit))
+        rows.append(plots.signed_row(f"{as_title(layer)}: {label}", pictures, limit=colours.limit))
     what = {"kernels": "Convolution kernels", "gradients": "Gradient of the loss, by kernel"}[kind]
     return plots.tile_sheet(rows, title=f"{what}, {name(recording)}, epoch {epoch}", note=NOTES[kind])
 
@@ -79,7 +79,7 @@ def feature_maps(recording: Recording, epoch: float, *, image: int = -1) -> Figu
         values = recording.values("maps", layer, epoch)[image]
         count = recording.layers["maps"][layer]["shape"][1]
         height, width = values.shape[-2:]
-        label = f"{plain(layer)}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
+        label = f"{as_title(layer)}: {min(len(values), MOST_TILES)} of {count} channels, {height}x{width}"
         colours = scale(recording, "maps", layer)
         make_row = plots.signed_row if colours.has_negative else plots.unsigned_row
         rows.append(make_row(label, values[:MOST_TILES], limit=colours.limit))
@@ -163,10 +163,10 @@ def choose(layers: list[str]) -> list[str]:
 def name(recording: Recording) -> str:
     """The run's name as a title has it."""
     model, recipe = recording.about.get("model") or "model", recording.about.get("recipe")
-    return plain(f"{model} ({recipe})" if recipe else str(model))
+    return as_title(f"{model} ({recipe})" if recipe else str(model))
 
 
-def plain(text: str) -> str:
+def as_title(text: str) -> str:
     """A name of moderate length in which matplotlib looks for no formula."""
     return (text if len(text) <= 80 else f"{text[:77]}...").replace("\\", "/").replace("$", r"\$")
 
@@ -182,7 +182,7 @@ def image_name(recording: Recording, image: int) -> str:
     if not isinstance(labels, list) or not isinstance(classes, dict) or not 0 <= image < len(labels):
         return ""
     label = str(labels[image])  # as JSON, which the recording is stored as, has the keys of a dictionary
-    return plain(f": {classes[label]}") if label in classes else ""
+    return as_title(f": {classes[label]}") if label in classes else ""
 
 
 def gradient_flow(recording: Recording) -> Figure:
@@ -217,7 +217,7 @@ def stat_chart(recording: Recording, column: str, *, title: str, label: str, is_
         place = layers.index(row["layer"]), recording.epochs.index(row["epoch"])
         values[place] = np.nan if number is None else len(number) if isinstance(number, list) else number
     return plots.layers_over_epochs(
-        values, [plain(layer) for layer in layers], recording.epochs, title=title, label=label, is_log=is_log
+        values, [as_title(layer) for layer in layers], recording.epochs, title=title, label=label, is_log=is_log
     )
 
 
@@ -235,7 +235,7 @@ def activation_histograms(recording: Recording) -> Figure:
     for row in recorded_stats(recording, "histogram"):
         found.setdefault(row["layer"], {})[row["epoch"]] = row["low"], row["high"], row["histogram"]
     histograms = {
-        plain(layer): [found[layer].get(epoch) for epoch in recording.epochs] for layer in choose(list(found))
+        as_title(layer): [found[layer].get(epoch) for epoch in recording.epochs] for layer in choose(list(found))
     }
     return plots.histograms_over_epochs(histograms, recording.epochs, title=f"Outputs by layer, {name(recording)}")
 
@@ -248,7 +248,7 @@ def filters_before_and_after(recording: Recording) -> Figure:
     for epoch in (epochs[0], epochs[-1]):
         label, shown = pick_input(recording.layers["kernels"][layer], recording.values("kernels", layer, epoch))
         limit = scale(recording, "kernels", layer).limit
-        rows.append(plots.signed_row(f"{plain(layer)}, epoch {epoch}: {label}", shown, limit=limit))
+        rows.append(plots.signed_row(f"{as_title(layer)}, epoch {epoch}: {label}", shown, limit=limit))
     return plots.tile_sheet(rows, title=f"Kernels before and after training, {name(recording)}", note=NOTES["kernels"])
 
 

@@ -337,8 +337,23 @@ def test_unanswered_tasks_and_cells_out_of_order(honest: Path) -> None:
     assert "not run in order" in reasons(row, "amber")
 
 
-def test_the_projects_own_folder_passes_and_is_known() -> None:
-    (row,) = look(ROOT)
+def test_handed_out_weights_without_a_test_figure_are_amber(tmp_path: Path) -> None:
+    """As a sweep leaves them, which never opens the test set."""
+    mine = tmp_path / "dave" / "checkpoints" / "mine"
+    shutil.copytree(ROOT / "checkpoints" / "alexnet-original", mine)
+    edit_run(mine, lambda run: run["evaluation"].pop("test"))
+    (row,) = look(mine.parents[1])
+    assert reasons(row) == ""
+    assert "test: the handed-out weights reach 88.90%; run.json has no figure" in reasons(row, "amber")
+
+
+def test_the_projects_own_folder_passes_and_is_known(tmp_path: Path) -> None:
+    """What is handed out; a sweep's runs, which lie beside it where one was tried, have no test figure."""
+    for name in ("checkpoints", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("epochs"))
+    for name in ("report.md", "report.zh.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    (row,) = look(tmp_path)
     assert reasons(row) == ""
     assert {row["colours"][check] for check in ("weights", "history", "accuracy", "recording", "report")} == {"green"}
 

@@ -5,7 +5,7 @@ from copy import copy
 from typing import Any
 
 from fmnist_lib.visualisers.explorer.core import Explorer
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, as_list_or_none, plain
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, as_list, as_list_or_none, to_python
 from fmnist_lib.visualisers.explorer.panel import Panel, RecordingLike, name_sources, open_recording
 
 
@@ -30,7 +30,7 @@ def compare(
     kinds = as_list("kind", kind)
     options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
     options["epochs"] = as_list_or_none("epochs", epochs)
-    epoch, room = plain(position.get("epoch")), 1 / len(sources)
+    epoch, room = to_python(position.get("epoch")), 1 / len(sources)
     panels = [make_panel(source, kinds, **options, epoch=epoch, room=room) for source in sources]
     name_panels(panels, names)
     paths = name_sources(sources)

@@ -11,7 +11,7 @@ from torch import nn
 from fmnist_lib.files import write_atomically
 from fmnist_lib.visualisers.explorer import sheet
 from fmnist_lib.visualisers.explorer.bundle import Code, check_size, make_bundle, to_json
-from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix, plain
+from fmnist_lib.visualisers.explorer.errors import as_list, as_list_or_none, check_suffix, to_python
 from fmnist_lib.visualisers.explorer.frames import Pixels
 from fmnist_lib.visualisers.explorer.live import Images, LivePanel, Normalise, reply
 from fmnist_lib.visualisers.explorer.page import make_page, whole_page
@@ -63,7 +63,7 @@ class Explorer:
         kinds = as_list("kind", kind)
         options = {"layers": as_list_or_none("layers", layers), "images": as_list_or_none("images", images)}
         options["epochs"] = as_list_or_none("epochs", epochs)
-        panel = Panel(open_recording(recording), kinds=kinds, epoch=plain(epoch), room=1.0, **options)
+        panel = Panel(open_recording(recording), kinds=kinds, epoch=to_python(epoch), room=1.0, **options)
         wanted = {"layer": layer, "epoch": epoch, "channel": channel, "image": image, "scale": scale, "view": view}
         paths = name_sources([recording])
         call = f"Explorer({paths[0]}" if paths else None

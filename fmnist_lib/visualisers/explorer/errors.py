@@ -25,7 +25,7 @@ def as_list(what: str, value: Any) -> list[Any]:
         return [value]
     if not isinstance(value, Iterable):
         raise ExplorerError(f"{what}={value!r}: give a list, such as {what}=[{0 if value is None else value!r}]")
-    return [plain(item) for item in value]
+    return [to_python(item) for item in value]
 
 
 def as_list_or_none(what: str, value: Any) -> list[Any] | None:
@@ -39,6 +39,6 @@ def check_suffix(path: Path, *valid: str) -> None:
         raise ExplorerError(f"cannot write {path} as {' or '.join(valid)}: name it {path.with_suffix(valid[0])}")
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """Python's own number for one of numpy or torch."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value

@@ -20,7 +20,7 @@ from fmnist_lib.errors import LabError
 from fmnist_lib.visualisers.borrow import leave_as_found, refuse_what_cannot_run
 from fmnist_lib.visualisers.channels import ChannelAxes, picture_axes
 from fmnist_lib.visualisers.explorer.bundle import pack, pack_tiles
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, plain
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, to_python
 from fmnist_lib.visualisers.explorer.panel import Guess, Panel
 from fmnist_lib.visualisers.hooks import capture, unwrap
 from fmnist_lib.visualisers.measures import Choice, choose_output
@@ -228,7 +228,7 @@ def as_batch(model: nn.Module, images: Images, normalise: Normalise | None) -> T
 def check_labels(labels: Any, classes: Sequence[str] | None, count: int) -> list[int]:
     """The classes of the images, as plain numbers; those of the first images will do. Raises ExplorerError."""
     try:
-        numbers = [operator.index(plain(label)) for label in np.asarray(() if labels is None else labels)]
+        numbers = [operator.index(to_python(label)) for label in np.asarray(() if labels is None else labels)]
     except TypeError:
         raise ExplorerError(f"labels must be whole numbers, one for each image, not {labels!r:.60}") from None
     if len(numbers) > count:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fmnist_lib.visualisers.explorer.errors import ExplorerError, check, plain
+from fmnist_lib.visualisers.explorer.errors import ExplorerError, check, to_python
 from fmnist_lib.visualisers.explorer.panel import DEFAULT_SCALES, KERNEL_KINDS, Panel
 
 SCALES = ("shared", "epoch", "channel")
@@ -78,7 +78,7 @@ class Axes:
 
     def position(self, wanted: dict[str, Any]) -> Position:
         """Check what a user asks for and fill in the rest. Raises ExplorerError, which lists what there is."""
-        given = {name: plain(value) for name, value in wanted.items() if value is not None}
+        given = {name: to_python(value) for name, value in wanted.items() if value is not None}
         for name in given:
             check("slider", name, SLIDERS)
         kind = given.setdefault("kind", self.kinds[0])
@@ -102,7 +102,7 @@ class Axes:
         The other sliders keep their places, counted from 0, or stand at the last one. Another kind shows the same
         layer, else the one of the same depth, on its own default scale; between kernels and maps the image starts anew.
         """
-        given = {name: plain(value) for name, value in changes.items() if value is not None}
+        given = {name: to_python(value) for name, value in changes.items() if value is not None}
         kind, before = given.get("kind", position.kind), self.indices(position)
         check("kind", kind, self.kinds)
         layer = given.get("layer", self._layer_in(kind, position))
