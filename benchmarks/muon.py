@@ -4,8 +4,7 @@
 
 The networks of recipe fast at its batch size, in the precision that `precision.make_plan` finds here. Our FilterMuon in
 fp32 and in bf16 and torch.optim.Muon, which always computes in bf16, move the same weights by the same gradients, in
-turns. Then filters of one size alone, orthogonalised as a stack and one by one: from which size on a stack does not
-pay, which is what `MOST_STACKED` says.
+turns. Then a step of ours with filters stacked up to several sizes, of which `MOST_STACKED` is one.
 """
 
 import argparse
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from measuring import print_table, seconds, spread, take_turns, write_result
@@ -21,14 +21,13 @@ from torch import nn
 from torch.nn import functional
 
 from fmnist_lib import data, models
-from fmnist_lib.training import precision
+from fmnist_lib.training import optimizers, precision
 from fmnist_lib.training.devices import keep_memory
-from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrices, orthogonalise
+from fmnist_lib.training.optimizers import NEWTON_SCHULZ_STEPS, FilterMuon, as_matrices
 from fmnist_lib.training.recipes import find_recipe
 
 MODELS = ("resnet18", "alexnet", "resnet34")
-CHANNELS = (16, 32, 64, 128, 256)  # in and out, of the filters that are stacked: 3x3, so 2,304 to 589,824 numbers
-STACKED = 4  # a stage of ResNet-18 has so many of one size, or one less
+LIMITS = {"none": 0, "2^16": 2**16, "2^18": 2**18, "2^20": 2**20}  # numbers in the largest filter that is stacked
 RESULT = Path(__file__).with_suffix(".json")
 
 
@@ -76,6 +75,10 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
     with precision.applied(plan, model):
         times = take_turns({what: partial(seconds, run) for what, run in runs.items()}, turns)
     whole = statistics.median(times["forward and backward"])
+    limits = {
+        str(dtype).removeprefix("torch."): measure_limits(weights, dtype, turns=5 * turns)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
     return {
         "plan": plan.reason,
         "batch_size": recipe.batch_size,
@@ -86,25 +89,25 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
             }
             for what, values in times.items()
         },
+        "stacked_up_to_ms": limits,
     }
 
 
-def measure_stack(channels: int, dtype: torch.dtype, *, turns: int) -> dict[str, Any]:
-    """Milliseconds for a stack of filters, and for the same one by one, in turns."""
-    stack = torch.randn(STACKED, channels, 9 * channels, generator=torch.Generator().manual_seed(0)).to(dtype)
-    runs = {"together": lambda: orthogonalise(stack), "one by one": lambda: [*map(orthogonalise, stack.split(1))]}
-    times = take_turns({how: partial(seconds, run) for how, run in runs.items()}, turns)
-    ratios = [together / alone for together, alone in zip(*times.values(), strict=True)]
-    return {
-        "numbers": 9 * channels**2,
-        "dtype": str(dtype).removeprefix("torch."),
-        "ms": {how: spread([1e3 * value for value in values], digits=3) for how, values in times.items()},
-        "together_by_one_by_one": spread(ratios, digits=2),
-    }
+def measure_limits(weights: list[nn.Parameter], dtype: torch.dtype, *, turns: int) -> dict[str, Any]:
+    """Milliseconds of a step of ours, by the size up to which filters are stacked."""
+    muon = FilterMuon(weights, lr=1e-3, weight_decay=0.0, momentum=0.95, dtype=dtype)
+
+    def step(limit: int) -> None:
+        with mock.patch.object(optimizers, "MOST_STACKED", limit):
+            muon.step()
+
+    step(0)  # the first makes the buffers
+    times = take_turns({name: partial(seconds, partial(step, limit)) for name, limit in LIMITS.items()}, turns)
+    return {name: spread([1e3 * value for value in values], digits=2) for name, values in times.items()}
 
 
 def main() -> None:
-    """Measure each network and each size of filter, write and print."""
+    """Measure each network, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--dataset", choices=list(data.VALIDATION), default="full")
@@ -112,17 +115,19 @@ def main() -> None:
     options = parser.parse_args()
     keep_memory()
     figures = {name: measure(name, turns=options.turns, dataset=options.dataset) for name in MODELS}
-    dtypes = (torch.float32, torch.bfloat16)
-    stacks = [measure_stack(size, dtype, turns=10 * options.turns) for dtype in dtypes for size in CHANNELS]
-    write_result(options.out, {"networks": figures, "stacks": stacks})
+    write_result(options.out, {"networks": figures})
     rows = [
         (name, what, row["ms"]["median"], row["share_of_passes"])
         for name, figure in figures.items()
         for what, row in figure["times"].items()
     ]
     print_table(("network", "what", "ms", "share of forward and backward"), rows)
-    ratios = [(row["dtype"], row["numbers"], row["together_by_one_by_one"]["median"]) for row in stacks]
-    print_table(("filters in", "numbers in each", "time of a stack, by that of one by one"), ratios)
+    limits = [
+        (name, dtype, *(row["median"] for row in each.values()))
+        for name, figure in figures.items()
+        for dtype, each in figure["stacked_up_to_ms"].items()
+    ]
+    print_table(("network", "FilterMuon in", *(f"ms, up to {limit}" for limit in LIMITS)), limits)
 
 
 if __name__ == "__main__":

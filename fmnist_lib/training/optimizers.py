@@ -22,7 +22,7 @@ with held_back():
 
 # Coefficients and number of the steps of the quintic iteration, as cifar10-airbench has them; torch takes five steps.
 NEWTON_SCHULZ, NEWTON_SCHULZ_STEPS = (3.4445, -4.7750, 2.0315), 3
-MOST_STACKED = 2**16  # numbers in a filter: on a CPU a stack of larger ones is no faster (benchmarks/muon.py)
+MOST_STACKED = 2**16  # numbers in a filter; on a CPU stacks of larger ones gain little or lose (benchmarks/muon.py)
 
 
 class FilterMuon(torch.optim.Optimizer):
