@@ -104,7 +104,7 @@ def draw(race: Races) -> Figure:
     axes.set_xticks(SECONDS, map(str, SECONDS))
     axes.minorticks_off()
     show_percent(axes.yaxis)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.legend(loc="lower left", frameon=False, fontsize=9)
     return figure
 
 

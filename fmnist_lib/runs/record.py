@@ -79,7 +79,7 @@ def draw_run(run: Run, recording: Recording) -> list[Path]:
     from fmnist_lib.visualisers import figures, plots  # matplotlib and seaborn take long to import
 
     curves = plots.curves(
-        run.history.epochs, run.history.steps, title=figures.plain(f"{run.model_name} ({run.recipe.name})")
+        run.history.epochs, run.history.steps, title=figures.as_title(f"{run.model_name} ({run.recipe.name})")
     )
     drawn = figures.save_run_figures(recording, curves, figures_folder(run.path))
     if run.files.get(FIGURES) != recording.digest:
