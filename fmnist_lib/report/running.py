@@ -11,7 +11,6 @@ from nbformat import NotebookNode
 
 from fmnist_lib.notebooks import read_notebook
 from fmnist_lib.report.details import ReportError
-from fmnist_lib.runs.places import stored
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MEASURED = re.compile(r'stored\("(benchmarks/[^"]+)"\)')  # how a cell names a file that a benchmark wrote
@@ -48,6 +47,8 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
 
 def digest_measured(notebook: NotebookNode) -> dict[str, str]:
     """SHA-256 of each benchmark's file that the cells read: by them a test sees that a notebook shows an older one."""
+    from fmnist_lib.runs.places import stored  # it imports torch, and Jupyter's menu needs this module without
+
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     return {name: sha256(stored(name).read_bytes()).hexdigest() for name in sorted({*MEASURED.findall(code)})}
 
