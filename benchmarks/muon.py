@@ -62,12 +62,11 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
     passes = make_passes(model, x, y, plan)
     passes()
     weights = [p for p in model.parameters() if p.ndim > 1][:-1]
-    steps: dict[str, Callable[[], object]] = {
-        f"FilterMuon, {str(dtype).removeprefix('torch.')}": FilterMuon(
-            weights, lr=1e-3, weight_decay=0.0, momentum=0.95, dtype=dtype
-        ).step
+    muons = {
+        str(dtype).removeprefix("torch."): FilterMuon(weights, lr=1e-3, weight_decay=0.0, momentum=0.95, dtype=dtype)
         for dtype in (torch.float32, torch.bfloat16)
     }
+    steps: dict[str, Callable[[], object]] = {f"FilterMuon, {dtype}": muon.step for dtype, muon in muons.items()}
     steps["torch.optim.Muon"] = make_torch_muon(weights).step
     for step in steps.values():
         step()  # the first makes the buffers
@@ -75,10 +74,6 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
     with precision.applied(plan, model):
         times = take_turns({what: partial(seconds, run) for what, run in runs.items()}, turns)
     whole = statistics.median(times["forward and backward"])
-    limits = {
-        str(dtype).removeprefix("torch."): measure_limits(weights, dtype, turns=5 * turns)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
     return {
         "plan": plan.reason,
         "batch_size": recipe.batch_size,
@@ -89,19 +84,17 @@ def measure(name: str, *, turns: int, dataset: str) -> dict[str, Any]:
             }
             for what, values in times.items()
         },
-        "stacked_up_to_ms": limits,
+        "stacked_up_to_ms": {dtype: measure_limits(muon, turns=5 * turns) for dtype, muon in muons.items()},
     }
 
 
-def measure_limits(weights: list[nn.Parameter], dtype: torch.dtype, *, turns: int) -> dict[str, Any]:
-    """Milliseconds of a step of ours, by the size up to which filters are stacked."""
-    muon = FilterMuon(weights, lr=1e-3, weight_decay=0.0, momentum=0.95, dtype=dtype)
+def measure_limits(muon: FilterMuon, *, turns: int) -> dict[str, Any]:
+    """Milliseconds of a step, by the size up to which filters are stacked."""
 
     def step(limit: int) -> None:
         with mock.patch.object(optimizers, "MOST_STACKED", limit):
             muon.step()
 
-    step(0)  # the first makes the buffers
     times = take_turns({name: partial(seconds, partial(step, limit)) for name, limit in LIMITS.items()}, turns)
     return {name: spread([1e3 * value for value in values], digits=2) for name, values in times.items()}
 

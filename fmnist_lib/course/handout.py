@@ -63,6 +63,7 @@ def cloud_cells(name: str, repository: str) -> list[NotebookNode]:
 
 def without_solutions(notebook: NotebookNode) -> NotebookNode:
     """The notebook, changed in place: each solution a stub, nothing executed. Raises HandoutError at a marker left."""
+    notebook.metadata.pop("measured", None)  # which files the outputs show
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue

@@ -40,8 +40,7 @@ def execute(path: Path, work: Path, *, home: Path) -> NotebookNode:
         ) from error
     except (DeadKernelError, TimeoutError) as error:
         raise ReportError(f"{path.name} stopped: {error}. Run it in JupyterLab to see more") from error
-    if measured := digest_measured(notebook):
-        notebook.metadata["measured"] = measured
+    notebook.metadata["measured"] = digest_measured(notebook)
     return strip(notebook)
 
 
